@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -55,14 +56,15 @@ def since(desk: Path, before: list[str]) -> tuple[list[str], list[str]]:
     return mails, [path.read_text() for path in new if path.suffix == ".txt"]
 
 
-def stops(desk: Path) -> list[str]:
+def read(desk: Path, ask: Callable[..., Iterable[Any]], *given: str) -> list[Any]:
     with open_copy(ledger_path(desk), "", any_desk=True) as ledger:
         assert ledger is not None
         with ledger.read() as connection:
-            return [stop.by for stop in stops_in_force(connection)]
+            return list(ask(connection, *given))
 
 
-# --- who reads what
+def stops(desk: Path) -> list[str]:
+    return [stop.by for stop in read(desk, stops_in_force)]
 
 
 DOWN = "resolve --fixed 'Down for 4 hours.'"
@@ -105,10 +107,7 @@ def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     assert ("resolution" in added) == (written == "resolution"), "what holds nothing wrong is carried forward"
     assert ("The title contains it too" in done.stderr) == (wrong in said[0].partition(" --")[0])
     assert stops(desk) == []
-    with open_copy(ledger_path(desk), "", any_desk=True) as ledger:
-        assert ledger is not None
-        with ledger.read() as connection:
-            assert {row.state for row in deliveries(connection, "card1")} == {State.ACCEPTED}
+    assert {row.state for row in read(desk, deliveries, "card1")} == {State.ACCEPTED}
 
 
 @pytest.mark.parametrize(
@@ -130,9 +129,7 @@ def test_a_wrong_time_is_put_right_below_too(desk: Path, said: Sequence[str], wr
     assert mails
     for message in (*mails, *texts):
         quoted, _, below = message.partition(right)
-        assert wrong in quoted
-        assert wrong not in below
-        assert right in below
+        assert (wrong in quoted, wrong in below, right in below) == (True, False, True)
 
 
 @pytest.mark.parametrize(
@@ -152,9 +149,6 @@ def test_the_right_time_is_the_one_next_to_the_wrong_one(wrong: str, right: str,
     assert found == (datetime.fromisoformat(meant).replace(tzinfo=berlin) if meant else None)
 
 
-# --- what is refused
-
-
 STATES = {
     "card": [f"{card()} --yes"],
     "started": [f"{card('Cards fail.', started=clock(-30))} --yes"],
@@ -167,7 +161,6 @@ Kept = Callable[..., Path]
 @pytest.mark.parametrize(
     ("state", "options", "said"),
     [
-        ("card", "--wrong '' --right x", "--wrong"),
         ("card", "--wrong '3 hours' --right ' '", "--right"),
         ("card", "--wrong '3 hours' --right '3 hours'", "--right: says the same"),
         ("card", "--wrong '3 hours' --right now\x07", "--right: holds a control character"),
@@ -176,12 +169,8 @@ Kept = Callable[..., Path]
         ("card", "--wrong '4 hours' --right now", "no message of card1 says '4 hours' … 3 hours"),
         ("card", "card1", "2 options are missing:\n  --wrong  The wrong words … \n  --right  What is right"),
         ("card", "card1 --wrong x", "an option is missing:\n  --right  What is right instead"),
-        (
-            *("corrected", "--wrong '3 hours' --right '30 minutes'"),
-            "was corrected already, to '30 minutes', by update 2",
-        ),
+        ("corrected", WRONG.removeprefix("correct "), "was corrected already, to '30 minutes', by update 2"),
         ("planned", "card1 --wrong 02:00 --right 05:00", "commcast reschedule card1"),
-        ("planned", "card1 --wrong 04:00 --right 05:00", "commcast reschedule card1"),
         ("started", f"card1 --wrong {clock(-30)} --right {clock(-20)}", "when it began"),
     ],
     ids=timeless,
@@ -216,9 +205,6 @@ def test_a_draft_is_sent_or_discarded_first_and_a_changed_file_names_this_comman
     succeed(desk, "send card1")
     (desk / FILE).write_text((desk / FILE).read_text().replace("3 hours", "30 minutes"))
     refuse(desk, "send card1 --yes", 'commcast correct card1 --wrong "…" --right')
-
-
-# --- stops
 
 
 @pytest.mark.usefixtures("person")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,13 @@ from commcast.model.message import Delivery, Outcome
 from commcast.providers.outbox import OutboxAdapter
 from commcast.rendering.compose import ReaderGroup
 from tests.support.desk import numbered, write_desk
-from tests.support.terminal import audited, run
-
-PACKAGE = str(Path(prompt.__file__).parents[1])
-WORDS = (
-    "--severity",
-    "1",
-    "--issue",
-    "Cards fail.",
-    "--resolution",
-    "We roll back.",
-    "--timeframe",
-    "unknown",
-)
+from tests.support.terminal import audited, declare, outbox
 
 
-@pytest.fixture
-def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+def test_one_declare_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person declares an incident to 14 readers by email, ten of whom get a text too, and says yes."""
     write_desk(tmp_path, customers=numbered(10), support=[f"s{n}@acme.example,Su" for n in range(4)])
-    found: Counter[str] = Counter()
-    lists: Counter[str] = Counter()
-    words: Counter[tuple[str, str]] = Counter()
+    found, lists, words = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
 
     def count(where: Any, name: str, what: str) -> None:
         plain = getattr(where, name)
@@ -68,38 +53,23 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter
         if event == "open" and str(given[0]).startswith(str(tmp_path / "audiences")):
             lists[Path(given[0]).name] += 1
 
-    monkeypatch.setattr(prompt, "at_terminal", lambda: True)
-    monkeypatch.setattr(prompt, "says_yes", lambda *_: True)
-    monkeypatch.setattr(OutboxAdapter, "send", _noting_depth(OutboxAdapter.send, found))
-    with audited(watch):
-        run("declare", "Card payments fail", *WORDS, folder=tmp_path)
-    found["list opens"] = max(lists.values())
-    found["words"] = max(words.values())
-    found["messages"] = len(list((tmp_path / "outbox").glob("*.*")))
-    yield found
+    package, plain_send = str(Path(prompt.__file__).parents[1]), OutboxAdapter.send
 
-
-def _noting_depth(
-    send: Callable[[OutboxAdapter, Sequence[Delivery]], AsyncIterator[Outcome]], found: Counter[str]
-) -> Callable[[OutboxAdapter, Sequence[Delivery]], AsyncIterator[Outcome]]:
-    """Note how many of our own frames lie between the command and the adapter."""
-
-    def noting(adapter: OutboxAdapter, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
+    def sending(adapter: OutboxAdapter, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
+        """Note how many frames of ours lie between the command and the adapter."""
         depth, frame = 0, sys._getframe(1)
         while frame is not None and "/cli/commands.py" not in frame.f_code.co_filename:
-            depth += frame.f_code.co_filename.startswith(PACKAGE)
+            depth += frame.f_code.co_filename.startswith(package)
             frame = frame.f_back  # type: ignore[assignment]
         found["frames"] = max(found["frames"], depth)
-        return send(adapter, batch)
+        return plain_send(adapter, batch)
 
-    return noting
-
-
-def test_one_declare_looks_once(counted: Counter[str]) -> None:
-    assert counted["messages"] == 24
-    assert counted["parses"] <= 3
-    assert counted["list opens"] <= 4
-    assert counted["words"] <= 2
-    assert counted["reads"] <= 16
-    assert counted["writes"] <= 6
-    assert counted["frames"] <= 12
+    monkeypatch.setattr(OutboxAdapter, "send", sending)
+    monkeypatch.setattr(prompt, "at_terminal", lambda: True)
+    monkeypatch.setattr(prompt, "says_yes", lambda *_: True)
+    with audited(watch):
+        assert declare(tmp_path).exit_code == 0
+    assert len(outbox(tmp_path)) == 24
+    assert found["parses"] <= 3 and found["reads"] <= 16 and found["writes"] <= 6
+    assert max(lists.values()) <= 4 and max(words.values()) <= 2
+    assert 4 <= found["frames"] <= 12

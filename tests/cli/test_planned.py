@@ -64,9 +64,6 @@ def fact(mail: EmailMessage, *labels: str) -> str:
     return found[1].strip()
 
 
-# --- what readers and their calendars get
-
-
 def test_work_that_is_moved_twice_and_cancelled_leaves_every_calendar_empty(desk: Path) -> None:
     """Every mail names the old window and the new one; calendars follow, file by file."""
     assert schedule(desk).exit_code == 0
@@ -127,9 +124,6 @@ def test_a_test_message_carries_an_entry_of_its_own(desk: Path) -> None:
     assert event_in(real)["uid"] not in [test["uid"] for test in tests]
 
 
-# --- what is expected
-
-
 def test_what_is_expected_is_told_before_and_becomes_the_incident(desk: Path) -> None:
     assert do(desk, STORM).exit_code == 0
     succeed(
@@ -144,9 +138,7 @@ def test_what_is_expected_is_told_before_and_becomes_the_incident(desk: Path) ->
     texts = [path.read_text() for path in sorted((desk / "outbox").glob("*.txt"))]
     assert "Acme Pay EXPECTED: From " in texts[0]
     assert "Acme Pay INVESTIGATING: What we expected has begun. Payments fail." in texts[-1]
-    refused = do(desk, f"update --expected '{DAY} 06:00' --yes")
-    assert (refused.exit_code, "storm1 has begun: it is investigating" in refused.stderr) == (2, True)
-    assert do(desk, "cancel storm1 --because x --yes").exit_code == 2
+    refuse(desk, f"update --expected '{DAY} 06:00' --yes", "storm1 has begun: it is investigating")
 
 
 def test_what_was_expected_and_does_not_come_is_called_off(desk: Path) -> None:
@@ -157,9 +149,6 @@ def test_what_was_expected_and_does_not_come_is_called_off(desk: Path) -> None:
     said = words(last)
     assert missing("What we expected will not come. … It was expected from: ", said) == []
     assert "Next update" not in said and "sorry" not in said
-
-
-# --- windows as they are read
 
 
 def in_berlin(desk: Path) -> Path:
@@ -191,16 +180,12 @@ def test_an_end_may_name_its_offset_in_the_night_of_two_such_hours(desk: Path) -
 @pytest.mark.parametrize(
     ("window", "said"),
     [
-        (f"{DAY} 04:00/02:00", "--window: 02:00 is on "),
         ("tomorrow", "--window: 'tomorrow' is not a window; write \"2026-12-05 02:00/04:00\""),
-        (f"{DAY} 04:00", "is not a window"),
         (f"{DAY} 04:00/{DAY} 02:00", "--window: the window ends before it begins; write a later end"),
         (f"{DAY} 04:00/04:00", "--window: 04:00 is when it begins; write a later end"),
-        ("2020-01-01 02:00/04:00", "--window: it has begun already (Wed 1 Jan 2020, 02:00 to 04:00 UTC"),
         (f"{DAY} 25:00/26:00", "is not a moment that exists"),
         (f"{DAY} 02:00/26:00", "26:00 is not a clock time"),
         ("02:00\x1b[2J/04:00", "--window: "),
-        ("/", "is not a window"),
     ],
     ids=timeless,
 )
@@ -209,25 +194,18 @@ def test_a_window_that_is_none_is_explained(kept: Kept, window: str, said: str) 
 
 
 @pytest.mark.usefixtures("person")
-@pytest.mark.parametrize(
-    ("window", "said"),
-    [
-        ("soon", "'soon' is not a window"),
-        (f"{DAY} 04:00/02:00", "long after its start; write its date if that is meant"),
-        ("2020-01-01 02:00/04:00", "it has begun already"),
-        (f"{DAY}T04:00Z/{DAY}T02:00Z", "the window ends before it begins"),
-    ],
-    ids=timeless,
-)
-def test_a_window_that_would_be_refused_later_is_asked_for_again(desk: Path, window: str, said: str) -> None:
+def test_a_window_that_would_be_refused_later_is_asked_for_again(desk: Path) -> None:
     """A person who answered everything else must not lose it to the first answer."""
-    typed = f"{window}\n{NIGHT}\nPayments pause.\nWe move the database.\ny\n"
+    wrong = ("soon", f"{DAY} 04:00/02:00", "2020-01-01 02:00/04:00", f"{DAY}T04:00Z/{DAY}T02:00Z")
+    typed = "\n".join([*wrong, NIGHT, "Payments pause.", "We move the database.", "y", ""])
     done = do(desk, "schedule 'Database moves'", typed)
-    assert (done.exit_code, said in done.stderr) == (0, True), done.output
+    assert done.exit_code == 0, done.output
+    said = (
+        "'soon' is not a window … long after its start; write its date if that is meant … it has begun "
+        "already (Wed 1 Jan 2020, 02:00 to 04:00 UTC … the window ends before it begins"
+    )
+    assert missing(said, done.stderr) == []
     assert f"from: {DAY}T02:00+00:00" in (desk / FILE).read_text()
-
-
-# --- what is refused
 
 
 def test_a_window_that_passed_without_a_word_has_three_ways_on(desk: Path) -> None:
@@ -265,17 +243,12 @@ def planned(tmp_path_factory: pytest.TempPathFactory, kept: Kept) -> Kept:
 
 
 PAST = f"{NOW - timedelta(minutes=30):%H:%M}"
-SOONER = f"{NOW + timedelta(minutes=20):%Y-%m-%d %H:%M}"
 
 
 @pytest.mark.parametrize(
     ("state", "command", "said"),
     [
-        (
-            "nothing",
-            "schedule 'Database moves'",
-            "--window is missing … --issue is … --resolution is missing",
-        ),
+        ("nothing", "schedule Move", "--window is missing … --issue is … --resolution is missing"),
         ("nothing", f"schedule --window '{NIGHT}' {PLAN}", "TITLE is missing; what will be done, in a few"),
         ("nothing", "start", "no maintenance is open; plan one with: commcast schedule"),
         ("nothing", "cancel --because x", "nothing is planned or expected: there is nothing to cancel"),
@@ -288,21 +261,15 @@ SOONER = f"{NOW + timedelta(minutes=20):%Y-%m-%d %H:%M}"
         ("begun", "extend", "--until is missing"),
         ("begun", "extend --until soon", "--until: 'soon' is not a date and time"),
         ("begun", "extend --until '2020-01-01 05:00'", "--until: that is not later than the announced end"),
-        ("begun", f"extend --until '{SOONER}'", "--until: that is not later than the announced end"),
         ("begun", f"extend --until {PAST}", "write its date if that is meant: "),
         ("begun", "reschedule", "--window is missing"),
         ("begun", "reschedule --window '2020-01-01 02:00/04:00'", "--window: it has begun already"),
-        ("begun", "cancel", "--because is missing"),
         ("begun", "resolve --fixed x", 'not an incident; write: commcast complete database1 --fixed "…"'),
         ("begun", "update --status completed", "write: commcast complete database1"),
         ("begun", "update --status extended", "write: commcast extend database1 --until"),
         ("done", "start database1", "database1 is completed already"),
-        ("done", "extend database1 --until 2099-01-01", "database1 is completed already"),
         ("done", "update database1 --issue x", "schedule it again: commcast schedule"),
-        ("done", "start", "no maintenance is open; plan one with: commcast schedule"),
         ("incident", "start cards1", "cards1 is an incident, not maintenance"),
-        ("incident", "extend cards1 --until 05:00", "cards1 is an incident, not maintenance"),
-        ("incident", "complete cards1 --fixed x", "cards1 is an incident, not maintenance"),
         ("incident", "cancel cards1 --because x", "cards1 is an incident that has begun"),
     ],
     ids=timeless,

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import update
@@ -21,76 +23,47 @@ from commcast.cli.status import Watch, picture
 from commcast.config.load import load_config
 from commcast.incidents import load
 from commcast.ledger import tables as schema
-from commcast.ledger.fence import stop_incident
 from commcast.ledger.oncall import offer, take
 from commcast.ledger.tables import stamp
-from commcast.model.incident import Incident
 from commcast.model.message import Blame, Outcome, OutcomeKind
+from tests.support import terminal
 from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident, write_list
 from tests.support.providers import FakeAdapter, saying
 from tests.support.scenario import FIRST, ReportedNight, night_of_pay7
-from tests.support.terminal import (
-    CTRL_C,
-    at_terminal,
-    audited,
-    bench_now,
-    declare,
-    every_byte,
-    everything_in,
-    just_now,
-    missing,
-    outbox,
-    run,
-    run_at_terminal,
-    screen,
-)
+from tests.support.terminal import at_terminal, declare, everything_in, in_one, outbox, run, run_at_terminal
+from tests.support.values import cases, rows
 
-CHECKOUT = Path(__file__).parents[2]
+bench = pytest.fixture(lambda tmp_path: terminal.bench_now(tmp_path))
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return bench_now(tmp_path)
-
-
-def say_more(bench: Bench, **keys: str) -> None:
-    path = bench.folder / "incidents" / "pay7.yaml"
-    path.write_text(path.read_text() + update_text(bench.now, **keys))
-
-
-# --- what only shows is watched from inside: no packet, nothing opened for writing, no byte changed
-
-CHANGES = {
-    "os." + name for name in ["rename", "remove", "mkdir", "rmdir", "chmod", "truncate", "link", "symlink"]
-}
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"}
+CHANGES |= {"os.truncate", "os.link", "os.symlink"}
 ASKS = {"socket.connect", "socket.sendto", "socket.getaddrinfo"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-NEW = ("--severity", "1", "--issue", "a", "--resolution", "b", "--timeframe", "unknown")
 
 
 @pytest.fixture(scope="module", params=["closed", "write-ahead log"])
 def untouched(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A desk at a mail server that would be spoken to, one update told and one a draft."""
-    folder = write_desk(tmp_path_factory.mktemp("desk"))
-    bench = Bench(folder, now=just_now())
-    write_incident(folder, at=bench.now)
+    folder = tmp_path_factory.mktemp("desk")
+    bench = terminal.bench_now(folder)
     bench.send()
-    config = folder / "commcast.toml"
-    config.write_text(config.read_text().replace('provider = "outbox"', 'provider = "smtp"'))
-    say_more(bench, status="identified")
+    bench.edit("commcast.toml", 'provider = "outbox"', 'provider = "smtp"')
+    bench.write(status="identified")
     bench.ledger.close()
     if request.param != "closed":  # the ledger is changed in a process that is killed
         if (child := os.fork()) == 0:
-            with Bench(folder).ledger.write() as connection:
-                stop_incident(connection, "other", "dana", bench.now)
+            other = Bench(folder)
+            other.stop()
+            other.resume()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert (folder / ".commcast/ledger.db-wal").stat().st_size > 0
     return folder
 
 
-def watched(desk: Path, *command: str) -> tuple[int, str, set[str]]:
-    """Run a command; return its exit code and its result, and what it did to the folder and the network."""
+def watched(desk: Path, *command: str) -> tuple[int, set[str]]:
+    """Run a command; return its exit code, and what it did to the folder and the network."""
     seen: set[str] = set()
 
     def watch(event: str, given: tuple[Any, ...]) -> None:
@@ -99,48 +72,30 @@ def watched(desk: Path, *command: str) -> tuple[int, str, set[str]]:
         if event in ASKS or opens or (inside and event in {"sqlite3.connect", *CHANGES}):
             seen.add(event)
 
-    with audited(watch):
-        done = run_at_terminal(desk, *command)
-    return done.exit_code, done.stdout, seen
+    with terminal.audited(watch):
+        return run_at_terminal(desk, *command).exit_code, seen
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("preview", "pay7"),
-        ("preview", "pay7", "--html"),
-        ("preview", "pay7", "--json", "--audience", "customers"),
-        ("send", "pay7", "--dry-run"),
-        ("declare", "Another", *NEW, "--dry-run"),
-        ("update", "pay7", "--issue", "c", "--dry-run"),
-        ("resolve", "pay7", "--fixed", "d", "--dry-run"),
-        ("tick", "--dry-run"),
-        ("status",),
-        ("log", "pay7"),
-        ("report", "pay7"),
-        ("lint",),
-        ("templates",),
-        ("recipients", "check"),
-    ],
-    ids=" ".join,
-)
-def test_what_only_shows_touches_nothing(untouched: Path, command: tuple[str, ...]) -> None:
+SHOWS = """
+    preview pay7
+    preview pay7 --html
+    preview pay7 --json --audience customers
+    send pay7 --dry-run
+    declare Another --severity 1 --issue a --resolution b --timeframe unknown --dry-run
+    update pay7 --issue c --dry-run
+    resolve pay7 --fixed d --dry-run
+    tick --dry-run
+    status | log pay7 | report pay7 | lint | templates | recipients check
+"""
+
+
+def test_what_only_shows_touches_nothing(untouched: Path) -> None:
     before = everything_in(untouched)
-    code, _, seen = watched(untouched, *command)
-    assert (code, seen) == (0, set())
-    assert everything_in(untouched) == before
-
-
-def test_the_watch_sees_what_a_send_does(bench: Bench) -> None:
-    config = bench.folder / "commcast.toml"
-    config.write_text(config.read_text().replace('provider = "outbox"', 'provider = "smtp"'))
-    code, shown, seen = watched(bench.folder, "send", "pay7", "--yes")
-    counts = [line.split()[2:] for line in shown.splitlines() if line.startswith("customers  email")]
-    assert counts == [["-", "-", "-", "-", "-", "2"]]  # the last column: WAITING
+    for command in (each for row in rows(SHOWS) for each in row):
+        assert (command, *watched(untouched, *command.split())) == (command, 0, set())
+        assert everything_in(untouched) == before, command
+    code, seen = watched(untouched, "send", "pay7", "--yes")  # the watch is not blind
     assert (code, {"socket.connect", "sqlite3.connect"} <= seen) == (75, True)
-
-
-# --- preview and test: the very messages
 
 
 def draft(desk: Path) -> None:
@@ -159,10 +114,9 @@ def handed_over(path: Path) -> tuple[str, str, str]:
     if path.suffix == ".txt":
         return "", raw.decode().partition("\n\n")[2].removesuffix("\n"), ""
     mail = message_from_bytes(raw, policy=policy.default)
-    text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
-    assert text is not None and html is not None
-    contents = [part.get_content().replace("\r\n", "\n") for part in (text, html)]
-    return str(mail["Subject"]), contents[0], contents[1]
+    parts: list[Any] = [mail.get_body((kind,)) for kind in ("plain", "html")]
+    text, html = (part.get_content().replace("\r\n", "\n") for part in parts)
+    return str(mail["Subject"]), text, html
 
 
 def test_preview_shows_what_send_hands_over(desk: Path) -> None:
@@ -187,16 +141,13 @@ def test_preview_masks_addresses_knows_another_time_and_one_audience(desk: Path)
     sms = json.loads(preview(desk, "--json").stdout)["notices"][1]["audiences"][0]["message"]
     assert (sms["encoding"], sms["forced_by"]) == ("UCS-2", "\N{PARTY POPPER}")
     assert ["“", '"'] in sms["replaced"]
-    shown = preview(desk).stdout
-    assert "UCS-2 because of" in shown and "Look-alikes replaced" in shown
     done = preview(desk, "--now", "2031-01-02T10:05Z")
-    assert "a…@customer.example" in done.stdout
+    said = "UCS-2 because of … Look-alikes replaced … a…@customer.example … 10:25 UTC"
+    assert terminal.missing(said, done.stdout) == []
     assert "alex@customer.example" not in done.output and "+4915550100001" not in done.output
-    assert "10:25 UTC" in done.stdout
     preview(desk, "--now", "10:05", code=2)
     one = preview(desk, "--audience", "customers").stdout
-    assert "--- customers, by email" in one and "--- customers, by SMS" in one
-    assert "--- support" not in one
+    assert re.findall("^--- (.*, by \\w+)", one, re.M) == ["customers, by email", "customers, by SMS"]
     assert "these do: customers" in preview(desk, "--audience", "custmers", code=2).stderr
     (desk / ".commcast" / "ledger.db").unlink()  # as in a reviewer's clone
     assert "there is no ledger here" in preview(desk).stderr
@@ -204,38 +155,27 @@ def test_preview_masks_addresses_knows_another_time_and_one_audience(desk: Path)
 
 def test_preview_says_what_quiet_hours_hold_and_to_whom_a_holding_statement_goes(desk: Path) -> None:
     """A line without its notice would read as if nothing at all went by mail."""
-    path = desk / "commcast.toml"
-    now = datetime.now(UTC).astimezone(load_config(desk).zone)
+    path, now = desk / "commcast.toml", datetime.now(UTC).astimezone(load_config(desk).zone)
     quiet = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}"
     night = path.read_text().replace('quiet = "21:00-08:00"', f'quiet = "{quiet}"')
     path.write_text(night.replace("wake_for = [1, 2]", "wake_for = []"))
     declare(desk, "--yes")
-    shown = " ".join(preview(desk).stdout.split())
-    assert "Update 1 by email: already sent" in shown
-    assert "Update 1 by SMS: quiet hours hold back 1 of 1 until they end" in shown
-    assert "Holding statement by email to executives, internal: no holding statement, only a nudge" in shown
-    assert "Holding statement by email to support, partners, customers: is sent automatically from" in shown
+    said = (
+        "Update 1 by email: already sent … Update 1 by SMS: quiet hours hold back 1 of 1 until they end … "
+        "Holding statement by email to executives, internal: no holding statement, only a nudge … "
+        "Holding statement by email to support, partners, customers: is sent automatically from"
+    )
+    assert terminal.missing(said, in_one(preview(desk).stdout)) == []
 
 
-@pytest.mark.parametrize(
-    ("address", "why"),
-    [
-        ('email = "env:DANA_MAIL"', "DANA_MAIL is not set: the email of dana; set it where commcast runs"),
-        ("", "write email or phone in [people.dana] of commcast.toml"),
-    ],
-    ids=["secret not set", "no address"],
-)
-def test_preview_says_what_keeps_the_owner_from_being_nudged(
-    desk: Path, monkeypatch: pytest.MonkeyPatch, address: str, why: str
-) -> None:
+def test_preview_says_what_keeps_the_owner_from_being_nudged(desk: Path) -> None:
     """Not that [people] and an owner are missing, where both are there."""
-    monkeypatch.delenv("DANA_MAIL", raising=False)
-    config = desk / "commcast.toml"
-    config.write_text(config.read_text() + f'\n[people.dana]\nname = "Dana Reyes"\n{address}\n')
-    assert "write [people]" not in " ".join(declare(desk, "--owner", "dana", "--dry-run").output.split())
+    with (desk / "commcast.toml").open("a") as file:
+        file.write('\n[people.dana]\nname = "Dana Reyes"\nemail = "env:NOBODY_SET_THIS"\n')
+    assert "write [people]" not in in_one(declare(desk, "--owner", "dana", "--dry-run").output)
     declare(desk, "--owner", "dana")
-    said = f"Nobody can be nudged: dana has no address that can be used ({why})."
-    assert said in " ".join(preview(desk).output.split())
+    said = "Nobody can be nudged: dana has no address that can be used (NOBODY_SET_THIS is not set: the email"
+    assert said in in_one(preview(desk).output)
 
 
 def test_samples_are_mails_of_their_owner_alone_and_follow_no_link(desk: Path, tmp_path: Path) -> None:
@@ -261,56 +201,39 @@ def test_test_sends_every_audience_to_oneself_and_changes_nothing_of_what_is_owe
     draft(desk)
     before = everything_in(desk)
     to = ("--to", "alex@customer.example", "--to", "+4915550100009")  # the first is a reader, too
-    done = run_at_terminal(desk, "test", "card1", *to)
-    assert done.exit_code == 0, done.output
+    done = run("test", "card1", *to, folder=desk)
     assert "SMS: into files in outbox/" in done.stderr
-    tests = outbox(desk)
-    assert len(tests) == 6
-    for name in tests:
-        raw = (desk / "outbox" / name).read_bytes()
-        assert re.search(
-            rb"(?m)^(Subject: )?\[TEST for (customers|support|executives|internal|partners)\]", raw
-        )
+    assert len(outbox(desk)) == 6
+    for name in outbox(desk):
+        raw, of = (desk / "outbox" / name).read_bytes(), b"(customers|support|executives|internal|partners)"
+        assert re.search(rb"(?m)^(Subject: )?\[TEST for " + of + rb"\]", raw)
         assert name in done.stdout
         assert b"alex@customer.example" in raw or b"+4915550100009" in raw
     after = {name: state for name, state in everything_in(desk).items() if not name.startswith("outbox")}
     assert after == before
     run_at_terminal(desk, "tick")
     assert len(outbox(desk)) == 6
-    assert "7 handed over" in run_at_terminal(desk, "send", "card1", "--yes").stdout
-    assert len(outbox(desk)) == 6 + 7
+    assert "7 handed over" in run("send", "card1", "--yes", folder=desk).stdout
     declare(desk, title="Nobody was told of this")
     run_at_terminal(desk, "resolve", "nobody1", "--fixed", "It works again.")
     done = run_at_terminal(desk, "test", "nobody1", "--to", "me@own.example")
     assert (done.exit_code, len(outbox(desk))) == (0, 6 + 7 + 5)  # an end finds its readers all the same
 
 
-@pytest.mark.parametrize(
-    ("to", "said"), [([], "--to is missing"), (["--to", "me@"], "--to: "), (["--to", "12"], "--to: ")]
-)
-def test_a_test_without_a_usable_address_sends_nothing(desk: Path, to: list[str], said: str) -> None:
+def test_a_test_without_a_usable_address_sends_nothing(desk: Path) -> None:
     draft(desk)
-    done = run_at_terminal(desk, "test", "card1", *to)
-    assert (done.exit_code, outbox(desk)) == (2, [])
-    assert said in done.stderr
+    for to, said in (("", "--to is missing"), ("--to me@", "--to: "), ("--to 12", "--to: ")):
+        assert said in run("test", "card1", *to.split(), folder=desk, expect=2).stderr
+    assert outbox(desk) == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "blame", "said", "code"),
-    [
-        (None, Blame.PROVIDER, "unknown: no answer arrived", 1),
-        (OutcomeKind.ACCEPTED, Blame.PROVIDER, "accepted, its-id", 0),
-        (OutcomeKind.REJECTED, Blame.PROVIDER, "rejected (busy)", 1),
-        (OutcomeKind.NOT_TAKEN, Blame.PROVIDER, "not sent (busy)", 75),
-        (OutcomeKind.NOT_TAKEN, Blame.ACCOUNT, "not sent (busy)", 78),
-    ],
-)
-def test_a_test_says_what_became_of_it(kind: OutcomeKind | None, blame: Blame, said: str, code: int) -> None:
-    outcome = Outcome(1, kind, "busy", "its-id", blame=blame) if kind else None
-    assert _result_of(outcome) == (said, code)
-
-
-# --- templates, and the schema of files
+def test_a_test_says_what_became_of_it() -> None:
+    assert _result_of(None) == ("unknown: no answer arrived", 1)
+    accepted, rejected, not_taken = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED, OutcomeKind.NOT_TAKEN
+    assert _result_of(Outcome(1, accepted, "", "its-id")) == ("accepted, its-id", 0)
+    assert _result_of(Outcome(1, rejected, "busy")) == ("rejected (busy)", 1)
+    for blame, code in ((Blame.PROVIDER, 75), (Blame.ACCOUNT, 78)):
+        assert _result_of(Outcome(1, not_taken, "busy", blame=blame)) == ("not sent (busy)", code)
 
 
 def test_templates_says_which_file_wins_and_why_a_mail_is_text_only(tmp_path: Path) -> None:
@@ -324,15 +247,11 @@ def test_templates_says_which_file_wins_and_why_a_mail_is_text_only(tmp_path: Pa
     lines = run("templates", "--audience", "customers", folder=folder).stdout.splitlines()
     assert any("yours    customers/resolved.email.txt.j2 (text only)" in line for line in lines)
     assert any("all others" in line and "shipped  customers/email.txt.j2, .html" in line for line in lines)
-    assert max(map(len, lines)) <= 80
-    assert not any("support" in line for line in lines)
+    assert max(map(len, lines)) <= 80 and "support" not in "".join(lines)
     run("templates", "--audience", "nobody", folder=folder, expect=2)
     for kind in ("incident", "config", "preset"):
         assert json.loads(run("schema", kind).stdout)["properties"]
     run("schema", "poem", expect=2)
-
-
-# --- status: what was told, what is promised, what somebody has to do
 
 
 def status_at(bench: Bench, *arguments: str, expect: int = 0, **later: float) -> list[str]:
@@ -355,31 +274,15 @@ def test_status_says_what_somebody_has_to_do(bench: Bench) -> None:
     bench.send()
     run("stop", "pay7", "--by", "dana", folder=bench.folder)
     (bench.folder / "incidents" / "half.yaml").write_text("title: [\n")
-    lines = status_at(bench)
-    assert "  stopped by dana: commcast resume pay7" in lines
-    assert any("broken: incidents/half.yaml:" in line for line in lines)
-    assert any(line.startswith("pay7") for line in lines)
+    lines = "\n".join(status_at(bench))
+    said = "  stopped by dana: commcast resume pay7\n … broken: incidents/half.yaml: … \npay7"
+    assert terminal.missing(said, lines) == []
     run("status", "nothing1", folder=bench.folder, expect=2)
 
 
-def test_only_what_readers_got_is_a_promise(bench: Bench) -> None:
-    """A release that reached nobody promises nothing, and leaves the promise before it standing."""
-    bench.release()
-    assert "none due" in "".join(status_at(bench))
-    bench.send()
-    assert re.search(r"\d\d:\d\d, in \d+m", "".join(status_at(bench)))
-    bench.later(minutes=25)
-    say_more(bench, nothing_new="Still at it.")
-    bench.release()
-    assert "LATE by" in "".join(status_at(bench, minutes=1))
-    bench.send()
-    assert "LATE" not in "".join(status_at(bench))
-
-
 def test_what_is_open_comes_first_and_planned_work_has_no_first_word_that_is_late(bench: Bench) -> None:
-    write_incident(bench.folder, "aaa", at=bench.now - timedelta(minutes=4))
-    with (bench.folder / "incidents" / "aaa.yaml").open("a") as file:
-        file.write(update_text(bench.now - timedelta(minutes=3), status="resolved", fixed="Rolled back."))
+    end = update_text(bench.now - timedelta(minutes=3), status="resolved", fixed="Rolled back.")
+    write_incident(bench.folder, "aaa", at=bench.now - timedelta(minutes=4), more=end)
     bench.send("aaa")
     bench.send()
     window = ("--window", "2031-02-03 02:00/04:00", "--issue", "a", "--resolution", "b")
@@ -398,10 +301,8 @@ def test_a_first_word_that_reaches_nobody_is_overdue(bench: Bench) -> None:
     status_at(bench, "--overdue")
     now = (bench.now + timedelta(minutes=16)).isoformat()
     late = run("status", "--overdue", "--now", now, folder=bench.folder, expect=4)
-    assert missing("never … LATE by ", late.stdout) == [] and "commcast send pay7" in late.stderr
+    assert terminal.missing("never … LATE by ", late.stdout) == [] and "commcast send pay7" in late.stderr
 
-
-# --- status as the desk: every audience with its promise, who is on duty, who was nudged
 
 FOUR = """\
 [people.sam]
@@ -444,10 +345,9 @@ def test_each_audience_has_what_it_was_told_and_its_own_promise(four: Bench) -> 
     assert (found["commcast"], found["version"]) == ("status", 1)
     (incident,) = found["incidents"]
     assert incident["deliveries"]["accepted"] == 7
-    audiences = {each["audience"]: each for each in incident["audiences"]}
-    assert list(audiences) == ["support", "executives", "partners", "customers"]
-    assert [name for name, each in audiences.items() if not each["overdue"]] == ["executives"]
-    customers = audiences["customers"]
+    late = {each["audience"]: each["overdue"] for each in incident["audiences"]}
+    assert late == {"support": True, "executives": False, "partners": True, "customers": True}
+    customers = incident["audiences"][3]
     assert (customers["notice"], customers["channels"]) == ("update:1", ["email", "sms"])
     assert incident["next_update_by"] == customers["next_update_by"] == "2026-11-21T09:25:00+00:00"
 
@@ -460,11 +360,9 @@ def test_the_last_word_to_who_only_gets_texts_is_their_last_text(tmp_path: Path)
     bench.send()
     bench.later(hours=1, minutes=58)
     bench.tick()
-    (line,) = [each for each in status_at(bench) if each.startswith("  customers")]
-    assert line.startswith("  customers  promised text 12:03 by SMS")
+    assert any(each.startswith("  customers  promised text 12:03 by SMS") for each in status_at(bench))
     customers = document_at(bench)["incidents"][0]["audiences"][1]
-    assert customers["notice"].startswith("holding:")
-    assert customers["last_told"] == bench.now.isoformat()
+    assert (customers["notice"][:8], customers["last_told"]) == ("holding:", bench.now.isoformat())
 
 
 def test_overdue_prints_only_what_is_late_and_exits_with_4(four: Bench) -> None:
@@ -475,25 +373,24 @@ def test_overdue_prints_only_what_is_late_and_exits_with_4(four: Bench) -> None:
     assert status_at(four, "--overdue", minutes=5) == []
     lines = status_at(four, "--overdue", expect=4, minutes=21)
     assert not any("dns2" in line or "executives" in line for line in lines)
-    late = [line for line in lines if "LATE" in line]
-    assert first_words(late) == ["pay7", "support", "partners", "customers"]
+    assert first_words([each for each in lines if "LATE" in each])[1:] == ["support", "partners", "customers"]
     found = document_at(four, "--overdue", expect=4, minutes=21)
     assert (found["overdue"], [each["id"] for each in found["incidents"]]) == (["pay7"], ["pay7"])
     four.later(minutes=10)
-    say_more(four, nothing_new="Still at it.")
+    four.write(nothing_new="Still at it.")
     four.release()
     four.freeze()
     d = schema.delivery.c
     partners, ann = d.audience == "partners", d.key == "ann@example.com"
-    for state, which in (("accepted", ~partners), ("rejected", partners), ("pending", ann)):
-        values = update(schema.delivery).where(which, d.notice == "update:2").values(state=state)
-        with four.ledger.write() as connection:
+    with four.ledger.write() as connection:
+        for state, which in (("accepted", ~partners), ("rejected", partners), ("pending", ann)):
+            values = update(schema.delivery).where(which, d.notice == "update:2").values(state=state)
             connection.execute(values)
     lines = status_at(four, "pay7", "--overdue", expect=4, minutes=12)
     assert first_words([line for line in lines if "LATE" in line]) == ["pay7", "partners", "customers"]
     four.adapter = lambda channel: FakeAdapter(channel)
     four.later(minutes=12)
-    say_more(four, status="resolved", fixed="Rolled back.")
+    four.write(status="resolved", fixed="Rolled back.")
     four.send()
     assert status_at(four, "pay7", "--overdue", hours=2) == []
 
@@ -505,11 +402,9 @@ def test_three_incidents_and_four_audiences_fit_eighty_columns(four: Bench) -> N
         four.send(name)
     with four.ledger.write() as connection:
         offer(connection, "pay7", "sam", by="dana", now=four.now)
-    for days in (0, 40):
-        lines = status_at(four, days=days)
-        assert max(map(len, lines)) <= 80
-    names = first_words([line for line in lines if line[:1] not in {" ", "T"}])
-    assert names == ["ID", "pay7", "login4", "dns2"]
+    lines = status_at(four, days=40)
+    assert max(map(len, [*lines, *status_at(four)])) <= 80
+    assert first_words([each for each in lines if each[:1] not in " T"]) == ["ID", "pay7", "login4", "dns2"]
 
 
 @pytest.mark.parametrize("file", ["there", "gone", "broken"])
@@ -524,9 +419,8 @@ def test_who_is_on_duty_and_an_offer_that_waits_are_shown(four: Bench, file: str
     assert ("  dana has it" in lines, lost in lines) == (True, file != "there")
     with four.ledger.write() as connection:
         offer(connection, "pay7", "sam", by="dana", now=four.now)
-    lines = status_at(four, minutes=5)
-    assert "  dana has it" in lines
-    assert "  offered to sam 5m ago, not taken yet: commcast take pay7 --as sam" in lines
+    offered = "  offered to sam 5m ago, not taken yet: commcast take pay7 --as sam"
+    assert {"  dana has it", offered} <= set(status_at(four, minutes=5))
     waiting = document_at(four)["incidents"][0]["on_duty"]
     assert (waiting["offered_to"], waiting["offered_at"]) == ("sam", four.now.isoformat())
     with four.ledger.write() as connection:
@@ -589,18 +483,14 @@ def test_who_was_not_reached_and_a_nudge_that_reached_nobody_say_so(four: Bench)
 
 def test_a_late_first_word_is_said_and_one_in_time_is_not(four: Bench) -> None:
     within = "the cadence says within 15m"
-    path = four.folder / "incidents" / "pay7.yaml"
-    in_time, began = path.read_text(), four.now - timedelta(minutes=25)
+    began = f"\nstarted: {(four.now - timedelta(minutes=25)).isoformat()}"
     assert f"  first word to anybody: 10:20, in 14m; {within}" in status_at(four)
-    path.write_text(in_time.replace("severity: 1", f"severity: 1\nstarted: {began.isoformat()}"))
+    four.edit("incidents/pay7.yaml", "severity: 1", f"severity: 1{began}")
     assert f"  first word to anybody: LATE by 10m; {within}" in status_at(four)
     four.send()
     assert f"  the first word came 25m after the start; {within}" in status_at(four)
-    path.write_text(in_time)
+    four.edit("incidents/pay7.yaml", began, "")
     assert not any("first word" in line for line in status_at(four))
-
-
-# --- status --watch: drawn in place, read only when something changed, a line of JSON for each change
 
 
 def watch_of(bench: Bench, incident: str | None = None) -> tuple[Watch, list[float]]:
@@ -629,12 +519,6 @@ def settle(bench: Bench, **states: int) -> None:
             connection.execute(schema.delivery.update().where(d.id == number).values(state=state))
 
 
-def ticked(bench: Bench) -> None:
-    at = datetime.now(UTC).isoformat(timespec="microseconds")
-    with bench.ledger.write() as connection:
-        connection.execute(schema.tick.insert().values(at=at, host="here"))
-
-
 def test_what_is_being_sent_is_shown_with_its_rate_between_two_looks(bench: Bench) -> None:
     frozen(bench, 100)
     watch, seconds = watch_of(bench)
@@ -651,27 +535,20 @@ def test_nothing_is_read_if_nothing_changed_and_every_byte_stays(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.send()
-    parsed: list[str] = []
-    parse = load.parse_incident
-
-    def noted(text: str, name: str, *given: Any) -> Incident:
-        parsed.append(name)
-        return parse(text, name, *given)
-
-    monkeypatch.setattr(load, "parse_incident", noted)
+    parse = Mock(wraps=load.parse_incident)
+    monkeypatch.setattr(load, "parse_incident", parse)
     watch, _ = watch_of(bench, "pay7")
-    before = every_byte(bench.folder)
+    before = terminal.every_byte(bench.folder)
     for _ in range(3):
         watch.look()
-    assert every_byte(bench.folder) == before
-    assert (watch.looks, len(parsed)) == (1, 1)
-    ticked(bench)
+    assert (terminal.every_byte(bench.folder) == before, watch.looks, parse.call_count) == (True, 1, 1)
+    with bench.ledger.write() as connection:
+        connection.execute(schema.tick.insert().values(at=stamp(datetime.now(UTC)), host="here"))
     watch.look()
-    assert (watch.looks, len(parsed)) == (2, 1)
-    path = bench.folder / "incidents" / "pay7.yaml"
-    path.write_text(path.read_text() + "# a comment\n")
+    assert (watch.looks, parse.call_count) == (2, 1)
+    bench.append("incidents/pay7.yaml", "# a comment\n")
     watch.look()
-    assert (watch.looks, len(parsed)) == (3, 2)
+    assert (watch.looks, parse.call_count) == (3, 2)
     assert "The last tick ran" in pictured(watch)
     for later, said in ((timedelta(minutes=11), "No tick has run for 1"), (timedelta(days=9), "LATE by")):
         watch.now = lambda later=later: datetime.now(UTC) + later  # type: ignore[misc]
@@ -679,17 +556,10 @@ def test_nothing_is_read_if_nothing_changed_and_every_byte_stays(
     assert watch.looks == 3
 
 
-def steps_of(*acts: Callable[[], object]) -> Callable[..., None]:
+def steps_of(*acts: Callable[[], object]) -> Callable[..., Any]:
     """Return what takes the place of a rest: an act each time, and then Ctrl-C."""
-    left = iter(acts)
-
-    def rest(_seconds: float = 0.0) -> None:
-        act = next(left, None)
-        if act is None:
-            raise KeyboardInterrupt
-        act()
-
-    return rest
+    left: Iterator[Callable[[], object]] = iter([*acts, Mock(side_effect=KeyboardInterrupt)])
+    return lambda *_: next(left)()
 
 
 def test_json_is_a_line_for_each_change(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -697,25 +567,20 @@ def test_json_is_a_line_for_each_change(bench: Bench, monkeypatch: pytest.Monkey
     rest = steps_of(lambda: None, lambda: settle(bench, accepted=4), lambda: None)
     monkeypatch.setattr(time, "sleep", rest)
     lines = run("status", "--watch", "--json", folder=bench.folder).stdout.splitlines()
-    documents = [json.loads(line) for line in lines]
-    assert [(each["commcast"], each["version"]) for each in documents] == [("status", 1)] * 2
-    assert [each["sending"][0]["done"] for each in documents] == [0, 4]
-    assert documents[0]["sending"][0]["per_second"] is None
-    assert documents[1]["sending"][0]["per_second"] > 0
+    first, second = (json.loads(line) for line in lines)
+    assert (first["commcast"], first["version"]) == ("status", 1)
+    assert (first["sending"][0]["done"], first["sending"][0]["per_second"]) == (0, None)
+    assert second["sending"][0]["done"] == 4 and second["sending"][0]["per_second"] > 0
 
 
 def test_a_person_sees_it_in_place_and_ends_it_with_ctrl_c(bench: Bench) -> None:
     bench.send()
-    with (bench.folder / "incidents" / "pay7.yaml").open("a") as file:
-        file.write("# [red]no markup[/red]\n")
-    arguments = ["status", "--watch", "--every", "1s"]
-    seen = at_terminal(bench.folder, arguments, [("Ctrl-C ends", b""), ("Ctrl-C ends", CTRL_C)], COLUMNS="50")
-    assert seen.exit_code == 0
-    assert "Traceback" not in seen.screen
+    arguments, pressed = ["status", "--watch", "--every", "1s"], [b"", terminal.CTRL_C]
+    seen = at_terminal(bench.folder, arguments, [("Ctrl-C ends", key) for key in pressed], COLUMNS="50")
+    assert (seen.exit_code, "Traceback" in seen.screen) == (0, False)
     assert seen.screen.rfind("\x1b[?25h") > seen.screen.rfind("\x1b[?25l")
-    left = screen(seen.screen.replace("\n", "\r\n"), 50)
-    assert len([line for line in left if "Ctrl-C ends the watch" in line]) == 1
-    assert len([line for line in left if line.startswith("pay7")]) == 1
+    left = seen.left(50)
+    assert [sum(said in line for line in left) for said in ("Ctrl-C ends the watch", "pay7  ")] == [1, 1]
     assert max(map(len, left)) < 50
 
 
@@ -726,29 +591,24 @@ def test_a_file_half_written_is_named_and_the_watch_goes_on(
     config = bench.folder / "commcast.toml"
     whole, seen = config.read_text(), list[str]()
 
-    def after(text: str) -> Callable[[], None]:
-        def act() -> None:
-            seen.append(capsys.readouterr().out)
-            config.write_text(text)
+    def becomes(text: str) -> None:
+        seen.append(capsys.readouterr().out)
+        config.write_text(text)
 
-        return act
-
+    acts = [partial(becomes, text) for text in ("[organisation\n", whole, whole)]
     with pytest.raises(KeyboardInterrupt):
-        watching.draw(watch_of(bench)[0], steps_of(after("[organisation\n"), after(whole), after(whole)))
-    assert ["cannot be read now: commcast.toml" in each for each in seen] == [False, True, False]
-    assert all("pay7" in each for each in seen)
+        watching.draw(watch_of(bench)[0], steps_of(*acts))
+    shown = [("pay7" in each, "cannot be read now: commcast.toml" in each) for each in seen]
+    assert shown == [(True, False), (True, True), (True, False)]
 
 
 def test_a_window_too_low_says_how_many_lines_are_missing() -> None:
     lines = [(f"line {number} [bold]\x1b[2J", "red") for number in range(1, 31)]
     assert "more lines" not in watching._fitted(lines[:10], 12).plain
     shown = watching._fitted(lines, 12).plain.splitlines()
-    assert len(shown) == 10
-    assert shown[8] == "line 9 [bold]\\u001b[2J"  # no markup, and nothing that a terminal obeys
-    assert shown[9] == "… 21 more lines: a taller window or commcast status shows them"
+    last = "… 21 more lines: a taller window or commcast status shows them"
+    assert shown[8:] == ["line 9 [bold]\\u001b[2J", last]  # no markup, and nothing that a terminal obeys
 
-
-# --- report: what was promised and kept, for the person who has to answer for it
 
 LATER = ("--now", "2026-11-22T09:00Z")
 TREND = ("report", "--since", "30d", "--now", "2026-12-20T12:00Z")
@@ -762,71 +622,61 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_report_begins_with_what_matters_and_fits_a_terminal(told: Path) -> None:
-    lines = run("report", "pay7", folder=told).stdout.splitlines()
-    assert lines[0] == "Card payments fail in the EU"
-    assert "Kept 18 of 21 promises, first message after 9 min, longest silence 31 min." in lines
-    assert any("11:15" in line and "11 min late" in line for line in lines)
-    assert any("24 texts, 24 segments, 1.71 in all" in line for line in lines)
-    assert run("report", folder=told).stdout.splitlines() == lines  # the only incident needs no id
+def test_a_report_at_a_terminal_as_json_markdown_and_page(told: Path, tmp_path: Path) -> None:
+    text = run("report", "pay7", folder=told).stdout
+    assert text.startswith("Card payments fail in the EU\n")
+    assert "\nKept 18 of 21 promises, first message after 9 min, longest silence 31 min.\n" in text
+    assert re.search("11:15.*11 min late", text) and "24 texts, 24 segments, 1.71 in all" in text
+    assert run("report", folder=told).stdout == text  # the only incident needs no id
     for command in (["report", "pay7"], ["log"], [*TREND, "--by", "audience"]):
         seen = at_terminal(told, command, NO_COLOR="1").screen.splitlines()
         assert max(map(len, seen)) < 80
         assert "\x1b" not in "".join(seen)
-
-
-def test_a_report_as_json_markdown_and_page(told: Path, tmp_path: Path) -> None:
     document = json.loads(run("report", "pay7", "--json", folder=told).stdout)
     assert (document["commcast"], document["version"]) == ("report", 1)
-    assert (document["promises"]["due"], document["promises"]["kept"]) == (21, 18)
-    assert document["down_seconds"] == (2 * 60 + 9) * 60
-    late = {each["late_seconds"] for each in document["promises"]["each"] if each["state"] == "late"}
-    assert late == {11 * 60}
+    promises = document["promises"]
+    assert (promises["due"], promises["kept"], document["down_seconds"]) == (21, 18, 129 * 60)
+    assert {each["late_seconds"] for each in promises["each"] if each["state"] == "late"} == {11 * 60}
     text = run("report", "pay7", "--markdown", folder=told).stdout
     assert text.startswith("## How we communicated: Card payments fail in the EU")
     assert "| 11:15 | customers, executives, support | 10:55 | 11 min late, at 11:26 |" in text
     run("report", "pay7", "--html", tmp_path / "r.html", *LATER, folder=told)
-    page = (tmp_path / "r.html").read_text()
+    page = (tmp_path / "r.html").read_text().rstrip()
     assert page.startswith("<!doctype html>")
-    assert run("report", "pay7", "--html", "-", *LATER, folder=told).stdout.rstrip() == page.rstrip()
+    assert run("report", "pay7", "--html", "-", *LATER, folder=told).stdout.rstrip() == page
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["report", "nothing1"], "nothing was sent for an incident 'nothing1'"),
-        (["report", "~pay7"], "nothing was sent"),
-        (["report", "pay7", "--html", "none/r.html"], "cannot be written"),
-        (["report", "pay7", "--json", "--markdown"], "choose one"),
-        (["report", "pay7", "--since", "90d"], "it takes no ID"),
-        (["report", "--by", "audience"], "--by and --per need it"),
-        (["report", "--since", "soon"], "Invalid value for --since"),
-        (["report", "--since", "30d", "--by", "audence"], "'--by': 'audence' is not one of 'audience'"),
-        (["report", "--since", "30d", "--per", "day"], "'--per': 'day' is not one of 'week', 'month'"),
-        (["log", "nothing1"], "nothing was sent"),
-        (["status", "--watch"], "status --watch --json"),
-        (["status", "--watch", "--overdue"], "leave out"),
-        (["status", "--watch", "--now", "2026-11-21T10:05Z"], "leave out"),
-        (["status", "--watch", "--every", "soon"], "--every: 'soon' is not a length of time"),
-        (["feedback", "nothing1", "--yes", "1"], "nothing was sent"),
-        (["feedback", "pay7", "--yes", "-1"], "greater than or equal to 0"),
-        (["feedback", "pay7", "--no", "99999999999"], "less than or equal to"),
-        (["feedback", "pay7", "--yes", "200"], "write how many answered yes and no, "),
-    ],
-    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
-)
-def test_what_cannot_be_shown_is_refused_and_changes_nothing(
-    told: Path, arguments: list[str], said: str
-) -> None:
-    done = run(*arguments, folder=told, expect=2)
+@cases("""
+    arguments                          | said
+    report nothing1                    | nothing was sent for an incident 'nothing1'
+    report ~pay7                       | nothing was sent
+    report pay7 --html none/r.html     | cannot be written
+    report pay7 --json --markdown      | choose one
+    report pay7 --since 90d            | it takes no ID
+    report --by audience               | --by and --per need it
+    report --since soon                | Invalid value for --since
+    report --since 30d --by audence    | '--by': 'audence' is not one of 'audience'
+    report --since 30d --per day       | '--per': 'day' is not one of 'week', 'month'
+    log nothing1                       | nothing was sent
+    status --watch                     | status --watch --json
+    status --watch --overdue           | leave out
+    status --watch --now 2026-11-21T10Z | leave out
+    status --watch --every soon        | --every: 'soon' is not a length of time
+    feedback nothing1 --yes 1          | nothing was sent
+    feedback pay7 --yes -1             | greater than or equal to 0
+    feedback pay7 --no 99999999999     | less than or equal to
+    feedback pay7 --yes 200            | write how many answered yes and no,
+""")
+def test_what_cannot_be_shown_is_refused_and_changes_nothing(told: Path, arguments: str, said: str) -> None:
+    done = run(*arguments.split(), folder=told, expect=2)
     assert said in done.stderr and "last time" not in done.stderr
     assert "0 yes, 0 no" in run("feedback", "pay7", folder=told).stdout
 
 
 def test_the_trend_by_week_and_by_audience_and_month(told: Path, tmp_path: Path) -> None:
-    shown = run(*TREND, folder=told).stdout.splitlines()
-    assert shown[0] == "1 incident: kept 18 of 21 promises, 1 of 3 estimates held, 2 h 9 min down."
-    assert any(line.split()[:3] == ["16", "Nov", "1"] and "18 of 21" in line for line in shown)
+    shown = run(*TREND, folder=told).stdout
+    assert shown.startswith("1 incident: kept 18 of 21 promises, 1 of 3 estimates held, 2 h 9 min down.\n")
+    assert re.search("\n *16 Nov +1 .*18 of 21", shown)
     run(*TREND, "--html", tmp_path / "t.html", folder=told)
     assert "How Acme Pay communicated" in (tmp_path / "t.html").read_text()
     assert "No incident" in run("report", "--since", "2d", *TREND[3:], folder=told).stdout
@@ -856,9 +706,6 @@ def test_feedback_adds_up_and_stands_in_the_report_also_without_the_file(tmp_pat
     assert "7 yes, 1 no" in feedback().stdout
     assert "Well informed?      7 yes, 1 no" in run("report", "pay7", folder=tmp_path).stdout
     assert ">88%<" in run("report", "pay7", "--html", "-", folder=tmp_path).stdout
-
-
-# --- log: who was told when, by whom, and what was promised
 
 
 def test_the_log_tells_who_was_told_when_by_whom_and_what_was_promised(told: Path) -> None:

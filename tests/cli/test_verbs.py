@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,17 +13,7 @@ import pytest
 from commcast.cli import prompt
 from commcast.errors import InputError
 from commcast.incidents.editor import with_update, without_updates
-from tests.support.terminal import (
-    WORDS,
-    declare,
-    do,
-    everything_in,
-    missing,
-    outbox,
-    prepare,
-    refuse,
-    timeless,
-)
+from tests.support.terminal import do, everything_in, missing, outbox, prepare, refuse, succeed, timeless
 
 FILE = "incidents/card1.yaml"
 NOW = datetime.now(UTC)
@@ -32,7 +21,8 @@ GONE, SOON, AHEAD = NOW - timedelta(minutes=5), NOW + timedelta(minutes=18), NOW
 BEFORE, TOMORROW = NOW - timedelta(hours=11), GONE + timedelta(days=1)
 DAY = f"{NOW + timedelta(days=3):%Y-%m-%d}"
 
-CARD = f"declare 'Card payments fail' --severity 1 {shlex.join(WORDS)}"
+WORDS = "--issue 'Some cards are refused.' --resolution 'We roll back.' --timeframe '1h to 2h'"
+CARD = f"declare 'Card payments fail' --severity 1 {WORDS}"
 SIGN = CARD.replace("Card payments fail", "Sign-in fails")
 NEEDED = "--issue 'Cards fail again.' --resolution 'We look into it.'"
 ANEW = f"{NEEDED} --timeframe unknown"
@@ -65,9 +55,6 @@ Kept = Callable[..., Path]
 
 def files(desk: Path) -> list[str]:
     return sorted(path.name for path in (desk / "incidents").glob("*.yaml"))
-
-
-# --- what each verb writes and tells
 
 
 REDATED = f"update --timeframe 'by {TOMORROW:%Y-%m-%dT%H:%M}'"
@@ -115,60 +102,43 @@ def test_a_clock_time_is_written_with_its_date(desk: Path) -> None:
 
 @pytest.mark.parametrize(("state", "command"), [("empty", CARD), ("told", UPDATE), ("over", REOPEN)])
 def test_a_dry_run_shows_all_and_leaves_every_byte(kept: Kept, state: str, command: str) -> None:
-    before = everything_in(kept(*STATES[state]))
-    done = do(kept(*STATES[state]), f"{command} --dry-run")
-    assert done.exit_code == 0, done.output
-    assert "Dry run: nothing was written, nothing was sent." in done.stdout
-    document = json.loads(do(kept(*STATES[state]), f"{command} --dry-run --json").stdout)
+    desk = kept(*STATES[state])
+    before = everything_in(desk)
+    done = do(desk, f"{command} --dry-run")
+    assert (done.exit_code, "Dry run: nothing was written, nothing was sent." in done.stdout) == (0, True)
+    document = json.loads(do(desk, f"{command} --dry-run --json").stdout)
     sent = (document["commcast"], document["version"], document["send"])
     assert sent == ("plan", 1, 6 if command == UPDATE else 7)
-    assert everything_in(kept(*STATES[state])) == before
+    assert everything_in(desk) == before
 
-
-# --- what is refused
 
 SEVERITY = "declare Cards --severity"
 NONE_MISSING = "--severity is missing … --issue is missing … --resolution is missing … --timeframe is missing"
 NEARLY = "--severity is missing … is not a preset; did you mean: commcast declare payments\n"
 OVER = "card1 is over (resolved); if it is not: commcast reopen card1 --issue"
 JOINED = "card1 is part of sign1; post updates there: commcast update sign1;  … commcast reopen card1"
-NEWS = "leave out --nothing-new and write what is new in {0}, or leave out {0}"
+NEWS = "leave out --nothing-new and write what is new in --issue, or leave out --issue"
 PASSED = f"--timeframe: by {GONE:%H:%M} is on {TOMORROW:%a} {TOMORROW.day} {TOMORROW:%b}"
 REFUSED = [
     ("empty", f"{CARD} --timeframe soon", "--timeframe: 'soon' is not a timeframe"),
-    ("empty", f"{CARD} --next 20", "--next: "),
     ("empty", f"{CARD} --next 9h", "--next: next_update is later than the cadence"),
-    ("empty", f"{CARD} --status broken", "--status: "),
     ("empty", f"{CARD} --owner nobody", "--owner: "),
-    ("empty", f"{CARD} --audience martians", "--audience: "),
     ("empty", f"{CARD} --started yesterday", "--started: "),
     ("empty", f"{CARD} --started {SOON:%H:%M}", f"--started: {SOON:%H:%M} was last on "),
     ("empty", f"{CARD} --issue 'a\x1b[2Jb'", "--issue: "),
-    ("empty", f"{CARD} --confidence sure", "--confidence: "),
     ("empty", f"{CARD} --id ../x", "--id: "),
     ("empty", CARD.replace("fail", "\x1b]0;owned\x07"), "TITLE: "),
     ("empty", CARD.replace("fail", "\udcff"), "TITLE holds bytes that are not text"),
-    ("empty", f"{CARD} --scope caf\udce9", "--scope holds bytes that are not text"),
-    ("empty", f"{STORM} soon", "--expected: "),
     ("empty", f"{STORM} '2020-01-01 02:00'", "--expected: "),
     ("empty", f"{EXPECTED} --status identified", "--expected: an incident that is identified has begun"),
     ("empty", "declare 'Cards fail'", NONE_MISSING),
-    *(
-        ("empty", f"{SEVERITY} {typed!r}", f"must be 1 (worst) to 4, not {typed!r}")
-        for typed in ("one", "0", "5", "1.5", "")
-    ),
-    *(("empty", f"declare {typed}", NEARLY) for typed in ("paymets", "Payments", "' payment'")),
+    *(("empty", f"{SEVERITY} {typed!r}", f"to 4, not {typed!r}") for typed in ("one", "0", "1.5", "")),
+    *(("empty", f"declare {typed}", NEARLY) for typed in ("Payments", "' payment'")),
     ("empty", UPDATE, "commcast declare"),
-    ("empty", RESOLVE, "commcast declare"),
     ("two", UPDATE, "card1, sign1"),
     ("told", "update", "nothing new to send"),
-    ("told", "update --timeframe soon", "--timeframe: "),
     ("told", f"update --timeframe 'by {GONE:%H:%M}'", f"{PASSED} … 'by {TOMORROW:%Y-%m-%dT%H:%M}'"),
-    ("told", "update --next 8h", "--next: "),
-    ("told", "update --severity 7", "--severity: "),
-    ("told", "update --confidence high", "--confidence: "),
-    ("told", "update --nothing-new 'At 60%.' --issue 'All fail.'", NEWS.format("--issue")),
-    ("told", "update --nothing-new 'At 60%.' --resolution 'We look.'", NEWS.format("--resolution")),
+    ("told", "update --nothing-new 'At 60%.' --issue 'All fail.'", NEWS),
     ("told", "update --status scheduled", "--status: "),
     ("told", "update --status resolved", 'write: commcast resolve card1 --fixed "…"'),
     ("told", "update --status merged", "commcast merge card1 --into ID"),
@@ -181,7 +151,6 @@ REFUSED = [
     ("reopened", f"{RESOLVE} --ended {GONE.isoformat()}", "ended is before it was reopened"),
     ("expected", RESOLVE, "commcast cancel db1 … commcast update db1 --status investigating"),
     ("over", "update card1 --issue More.", OVER),
-    ("over", "resolve card1 --fixed Done.", OVER),
     ("over", "retract card1 --because Wrong.", OVER),
     ("over", "reopen card1 --issue Again.", "--resolution is missing … --timeframe is missing"),
     ("told", "retract", "--because is missing"),
@@ -189,20 +158,14 @@ REFUSED = [
     ("planned draft", "cancel --because Wrong.", "nobody was told of db1; write: commcast discard db1"),
     ("told", f"reopen card1 {ANEW}", "card1 is not over"),
     ("told", REOPEN, "no incident is over"),
-    ("told", f"reopen nope {ANEW}", "no incident 'nope'"),
     ("told", "merge card1 --into card1", "cannot be part of itself"),
-    ("told", "merge card1 --into nope", "no incident 'nope'"),
-    ("told", "merge nope --into card1", "no incident 'nope'"),
     ("other over", "merge card1 --into sign1", "--into: sign1 is over"),
     ("other untold", "merge card1 --into sign1", "nobody was told of sign1"),
     # Whoever was told that something is down would hear nothing until then, and no end of it.
     ("with planned", "merge card1 --into db1", "--into: db1 is planned work"),
     ("with expected", "merge card1 --into db1", "--into: db1 has not begun"),
     ("merged", "update card1 --issue More.", JOINED),
-    ("merged", "resolve card1 --fixed Done.", JOINED),
 ]
-
-
 DRAFTED = [
     ("ending", f"reopen card1 {ANEW}", "commcast discard card1 deletes it"),
     ("ending", "update card1 --issue More.", "update 2 (resolved) of card1 is a draft that nobody released"),
@@ -228,33 +191,26 @@ def test_without_any_word_the_presets_are_listed(kept: Kept, desk: Path) -> None
     assert "preset" not in do(kept(), "declare 'Card payments fail'").stderr.lower()
 
 
-# --- ids, and what the disk holds
-
-
 def test_an_id_that_is_known_is_not_used_again(desk: Path) -> None:
     """Under an id that only the ledger knows everybody would already have been told."""
     shutil.rmtree(desk / "incidents")  # the first incident makes its folder
-    for more in (["--yes"], ["--yes"]):
-        assert declare(desk, *more).exit_code == 0
+    for _ in range(2):
+        assert do(desk, f"{CARD} --yes").exit_code == 0
     assert files(desk) == ["card1.yaml", "card2.yaml"]
     (desk / FILE).unlink()
-    assert declare(desk, "--yes", "--scope", "All cards.").exit_code == 0
+    assert do(desk, f"{CARD} --yes --scope 'All cards.'").exit_code == 0
     assert files(desk) == ["card2.yaml", "card3.yaml"]
-    refused = declare(desk, "--yes", "--id", "card1")
-    assert (refused.exit_code, "card1 is in use already" in refused.stderr) == (2, True)
+    refuse(desk, f"{CARD} --yes --id card1", "card1 is in use already")
 
 
 def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
     (desk / ".commcast" / "ledger.db").unlink()
-    done = declare(desk, "--yes")
+    done = do(desk, f"{CARD} --yes")
     assert (done.exit_code, "The draft is kept in incidents/card1.yaml" in done.stderr) == (3, True)
     assert (files(desk), outbox(desk)) == (["card1.yaml"], [])
     done = do(desk, f"{UPDATE} --yes")
     assert (done.exit_code, "The draft is kept" in done.stderr) == (3, True), done.output
     assert "issue: More." in (desk / FILE).read_text()
-
-
-# --- what a person types
 
 
 ALL = "Cards fail\n7\n1\nSome fail.\nWe look.\nsoon\nunknown\ny\n"
@@ -308,7 +264,7 @@ def test_input_that_ends_while_words_are_asked_for_writes_nothing(desk: Path) ->
 @pytest.mark.parametrize(
     ("script", "code", "said"),
     [
-        ("sed -i 's/Some cards/All cards/' \"$1\"", 0, ""),
+        ("sed -i '1i # ours\ns/Some cards/All cards/' \"$1\"", 0, ""),
         ("exit 1", 2, "the editor"),
         ('rm "$1"; mkfifo "$1"', 2, "the edited text: is not a regular file"),  # it would hang
     ],
@@ -320,27 +276,15 @@ def test_an_editor_runs_without_a_shell_and_its_text_is_used(
     editor.write_text(f"#!/bin/sh\n{script}\n")
     editor.chmod(0o755)
     monkeypatch.setenv("EDITOR", f"'{editor}'")
-    done = declare(desk, "--edit", "--yes")
+    done = do(desk, f"{CARD} --edit --yes")
     assert (done.exit_code, said in done.stderr) == (code, True), done.output
     assert files(desk) == ([] if code else ["card1.yaml"])
-    assert code or "All cards are refused." in (desk / FILE).read_text()
-
-
-@pytest.mark.usefixtures("person")
-def test_an_editor_fills_what_is_missing(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    filled = tmp_path / "filled.yaml"
-    filled.write_text("# ours\n" + ONE)
-    monkeypatch.setenv("EDITOR", f"cp {filled}")
-    assert do(desk, "declare Cards --edit --yes").exit_code == 0
-    assert "# ours" in next((desk / "incidents").glob("*.yaml")).read_text()
-
-
-# --- who hears of an end, and of two stories that become one
+    assert code or missing("# ours … All cards are refused.", (desk / FILE).read_text()) == []
 
 
 def bodies(desk: Path, before: list[str]) -> list[str]:
-    new = [(desk / "outbox" / name).read_text() for name in outbox(desk) if name not in before]
-    return [" ".join(text.replace("=\n", "").split()) for text in new]
+    new = (path for path in (desk / "outbox").iterdir() if path.name not in before)
+    return [" ".join(path.read_text().replace("=\n", "").split()) for path in new]
 
 
 def test_a_false_alarm_is_taken_back_from_those_who_heard_it(desk: Path) -> None:
@@ -358,23 +302,19 @@ def test_two_stories_become_one_and_its_end_reaches_the_readers_of_both(desk: Pa
     prepare(desk, *STATES["told"])
     do(desk, NETWORK)
     before = outbox(desk)
-    assert do(desk, "merge card1 --into network1 --yes").exit_code == 0
+    succeed(desk, "merge card1 --into network1")
     last = bodies(desk, before)
     assert len(last) == 7
     mails = [text for text in last if "MIME-Version" in text]
-    assert all("The network is slow" in mail and "(network1)" in mail for mail in mails)
-    before = outbox(desk)
-    do(desk, "update network1 --nothing-new 'We look.' --yes")
-    assert len(outbox(desk)) == len(before) + 1, "the story goes on for its own readers"
-    do(desk, f"declare 'Power is out' --severity 1 {ANEW} --audience support --yes")
-    assert do(desk, "merge network1 --into power1 --yes").exit_code == 0
-    before = outbox(desk)
-    for command in ("resolve power1 --fixed Done. --yes", "tick"):
-        assert do(desk, command).exit_code == 0
-        assert len(outbox(desk)) == len(before) + 7
+    assert all(missing("The network is slow … (network1)", mail) == [] for mail in mails)
+    assert do(desk, "update network1 --nothing-new 'We look.' --yes").exit_code == 0
+    assert len(outbox(desk)) == len(before) + 8, "the story goes on for its own readers"
+    succeed(desk, f"declare 'Power is out' --severity 1 {ANEW} --audience support")
+    before = succeed(desk, "merge network1 --into power1")
+    assert len(succeed(desk, "resolve power1 --fixed Done.")) == len(before) + 7
+    assert do(desk, "tick").exit_code == 0
+    assert len(outbox(desk)) == len(before) + 7
 
-
-# --- words that broken lists or templates keep from going: never written twice, and never lost
 
 KEPT = """\
 Nothing was released. The draft is kept in incidents/card1.yaml.
@@ -411,16 +351,15 @@ def test_every_fault_is_named_at_once_and_nothing_is_written(desk: Path) -> None
         assert said.endswith("Fix that, then run the same command again.\n")
 
 
-def test_a_template_that_fails_for_its_first_reader_is_named_once(desk: Path) -> None:
-    break_templates(desk, "{% block subject %}x{% endblock %}{{ nosuch }}")
-    assert places(declare(desk, "--yes").stderr) == TEMPLATES
-    assert files(desk) == []
-
-
-def test_a_template_that_nobody_gets_now_keeps_nothing_back(desk: Path) -> None:
+def test_only_a_template_that_somebody_gets_now_keeps_words_back(desk: Path) -> None:
+    """One that fails for its first reader is named once."""
     (desk / "templates" / "customers").mkdir()
     (desk / "templates" / "customers" / "resolved.sms.txt.j2").write_text("{% if")
-    assert declare(desk, "--yes").exit_code == 0
+    assert do(desk, f"{CARD} --yes --dry-run").exit_code == 0
+    (desk / "templates" / "customers").rename(desk / "templates" / "partners")
+    break_templates(desk, "{% block subject %}x{% endblock %}{{ nosuch }}")
+    assert places(do(desk, f"{CARD} --yes").stderr) == TEMPLATES
+    assert files(desk) == []
 
 
 @pytest.mark.parametrize(("verb", "break_it"), [(UPDATE, break_lists), (RESOLVE, break_templates)])
@@ -438,7 +377,7 @@ def test_what_a_person_typed_is_kept(desk: Path, monkeypatch: pytest.MonkeyPatch
         done = do(desk, "declare 'Card payments fail'", "1\nSome cards are refused.\nWe look.\nunknown\n")
     else:
         break_templates(desk)
-        done = declare(desk, "--edit", "--yes")
+        done = do(desk, f"{CARD} --edit --yes")
     assert (done.exit_code, len(places(done.stderr))) == (2, 2), done.output
     assert done.stderr.endswith(KEPT)
     assert "Some cards are refused." in (desk / FILE).read_text()
@@ -450,13 +389,10 @@ def test_a_row_that_breaks_a_list_below_its_first_readers_leaves_a_draft(desk: P
     path.write_text(path.read_text().replace('bad_rows = "skip"', 'bad_rows = "stop"'))
     for name in ("partners", "internal"):
         (desk / "audiences" / f"{name}.csv").write_text("email\na@acme.example\nno address\n")
-    done = declare(desk, "--yes", "--json")
+    done = do(desk, f"{CARD} --yes --json")
     assert (done.exit_code, done.stderr.endswith(KEPT)) == (2, True), done.output
     named = {fault["file"] for fault in json.loads(done.stdout)["faults"]}
     assert named == {"audiences/internal.csv", "audiences/partners.csv"}
-
-
-# --- what nobody released is taken back
 
 
 def test_discard_gives_the_file_back_as_it_was(desk: Path) -> None:
@@ -468,26 +404,20 @@ def test_discard_gives_the_file_back_as_it_was(desk: Path) -> None:
         done = do(desk, "discard --yes")
         assert done.stdout == f"Discarded {what} of {FILE}; nobody was told of {them}.\n", done.output
         assert (desk / FILE).read_bytes() == before
-    done = do(desk, "discard card1 --yes")
-    assert (done.exit_code, "card1 has no draft" in done.stderr) == (2, True)
-    assert do(desk, f"{UPDATE} --yes").exit_code == 0  # a discarded end leaves it open
-
-
-def test_discard_removes_the_file_if_nothing_was_released(desk: Path) -> None:
-    prepare(desk, *STATES["draft"])
-    done = do(desk, "discard card1", "y\n")  # but not without a terminal
-    assert (done.exit_code, "with --yes" in done.stderr, (desk / FILE).exists()) == (5, True, True)
-    assert do(desk, "discard card1 --yes").exit_code == 0
-    assert not (desk / FILE).exists()
+    refuse(desk, "discard card1 --yes", "card1 has no draft")
+    succeed(desk, UPDATE)  # a discarded end leaves it open
 
 
 @pytest.mark.usefixtures("person")
-def test_discard_asks_first(desk: Path) -> None:
-    do(prepare(desk, *STATES["told"]), UPDATE, "n\n")
-    before = (desk / FILE).read_bytes()
+def test_discard_asks_first(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (prepare(desk, *STATES["draft"]) / FILE).read_bytes()
     for typed in ("n\n", ""):
         assert do(desk, "discard card1", typed).exit_code == 5
-        assert (desk / FILE).read_bytes() == before
+    monkeypatch.setattr(prompt, "at_terminal", lambda: False)
+    refuse(desk, "discard card1", "with --yes", 5)
+    assert (desk / FILE).read_bytes() == before
+    assert do(desk, "discard card1 --yes").exit_code == 0
+    assert not (desk / FILE).exists()
 
 
 ONE = "title: T\nseverity: 1\nupdates:\n  - issue: I\n    resolution: R\n    timeframe: unknown\n"

@@ -39,9 +39,6 @@ def faults(folder: Path, text: str) -> list[str]:
     return [str(fault) for fault in caught.value.faults]
 
 
-# --- what it means ------------------------------------------------------------------------------------------
-
-
 HOUR = timedelta(hours=1)
 CADENCE = '[cadence.1]\nfirst = "5m"\nevery = "10m"\nafter_1d = "4h"\nafter_2h = "30m"\ncustomers = "15m"\n'
 STAND_IN = SENDGRID + '[providers.sendgrid]\nbase_url = "{}"\n'
@@ -62,10 +59,7 @@ LIMIT = "[providers.sendgrid]\nper_second = 12.5\n"
         (SENDGRID, lambda c: c.providers.sendgrid.base_url, "https://api.sendgrid.com"),
         (SENDGRID, lambda c: c.providers.sendgrid.batch, 250),
         (TWILIO + 'from = "A"\n', lambda c: c.providers.twilio.base_url, "https://api.twilio.com"),
-        *(
-            (STAND_IN.format(url), lambda c: c.providers.sendgrid.base_url, url.rstrip("/"))
-            for url in ("https://api.eu.sendgrid.com", "http://127.0.0.1:8025", "http://[::1]:8025/")
-        ),
+        (STAND_IN.format("http://[::1]:8025/"), lambda c: c.providers.sendgrid.base_url, "http://[::1]:8025"),
         # A limit is that of the provider in use.
         (SENDGRID + LIMIT, lambda c: (c.per_second(Channel.EMAIL), c.per_second(Channel.SMS)), (12.5, 0)),
         (LIMIT, lambda c: c.per_second(Channel.EMAIL), 0),
@@ -78,26 +72,18 @@ def test_what_settings_mean(tmp_path: Path, more: str, ask: Callable[[Any], obje
 def test_the_schema_describes_what_is_written() -> None:
     schema = config_schema()
     assert "folder" not in schema["properties"]
-    cadence = schema["$defs"]["Cadence"]
-    assert set(cadence["properties"]) == {"first", "every"}
-    assert cadence["additionalProperties"]["type"] == "string"
+    assert set(schema["$defs"]["Cadence"]["properties"]) == {"first", "every"}
     assert set(schema["$defs"]["Silence"]["properties"]) == {"severities", "steps", "then"}
     assert "PT" not in str(schema)
 
-
-# --- what is refused ----------------------------------------------------------------------------------------
 
 # Text below LEAST, and what is said of it.
 REFUSED_BELOW = [
     ("folder = '/etc'\n", "unknown key"),
     ("[organisatoin]\n", "organisatoin: unknown key; did you mean organisation?"),
     ("[people.dana]\nemial = 'd@x.org'\n", "people.dana.emial: unknown key; did you mean email"),
-    ("[channels.sms]\nform = 'Acme'\n", "channels.sms.form: unknown key; did you mean from?"),
     ("[providers.smtp]\nhost = 'x'\nport = 25\nsecurty = 'tls'\n", "did you mean security?"),
     ("[cadence.1]\nevry = '10m'\n", "cadence.1.evry: is neither a known key nor an audience; did you"),
-    ("[cadence.1]\ncustomer = '10m'\n", "did you mean customers?"),
-    ("[cadence.1]\nzzz = '10m'\n", "audiences are: customers"),
-    ("[silence]\nstep = 'hold'\n", "did you mean steps?"),
     ("[send]\nzzz = 1\n", "send.zzz: unknown key; check its spelling: commcast schema config lists all"),
     ("[channels.sms]\nquiet = '9pm-8am'\n", "21:00-08:00"),
     ("[channels.sms]\nevents = ['first']\n", "channels.sms.events: leaves out 'resolved'"),
@@ -106,30 +92,21 @@ REFUSED_BELOW = [
     ("[providers.smtp]\nhost = 'x'\ntimeout = '3h'\n", "between 1s and 2m"),
     ("[providers]\nsendgrid = 5\n", "is not a table; write it as [providers.sendgrid]"),
     ("[providers.sendgrid]\nbatch = 1001\n", "providers.sendgrid.batch: is too large; write 1000 or less"),
-    ("[providers.sendgrid]\nconnections = 65\n", "connections: is too large; write 64 or less"),
     ("[providers.sendgrid]\nper_second = -1\n", "providers.sendgrid.per_second: is too small; write 0"),
     ("[providers.sendgrid]\nper_second = nan\n", "per_second: is not a finite number"),
-    ("[providers.sendgrid]\nper_second = inf\n", "per_second: is not a finite number"),
     ("[providers.sendgrid]\ncategory = ''\n", "category: is empty; fill it in"),
     (f"[providers.sendgrid]\ncategory = '{'x' * 256}'\n", "category: is too long; write at most 255"),
-    ("[providers.sendgrid]\ncategory = 5\n", "category: is not text; write it in quotes"),
     ("[send]\nunsubscribe = 'javascript:alert(1)'\n", "web address"),
-    ("[send]\nconfirm_above = -1\n", "send.confirm_above: is too small; write 0 or more"),
     ("[send]\nconfirm_above = 'many'\n", "send.confirm_above: is not a whole number; write one"),
-    ("[send]\nconfirm_above = 1.5\n", "send.confirm_above: is not a whole number; write one"),
-    ("[send]\nconfirm_above = []\n", "send.confirm_above: is not a whole number; write one"),
     ("[send]\nsms_price = 'x'\n", "send.sms_price: is not a number; write one"),
-    ("[send]\nsms_price = []\n", "send.sms_price: is not a number; write one"),
     ("[send]\nbad_rows = 'keep'\n", "send.bad_rows: is not known; write 'skip' or"),
     ("provider = 'pigeon'", "unknown email provider 'pigeon'; use outbox, smtp or sendgrid"),
     ("provider = 'smtp'", "channels.email.provider: smtp has no settings; add [providers.smtp]"),
     (SENDGRID + "fallback = 'sendgrid'\n", "channels.email.fallback: is the provider itself"),
     (SENDGRID + "fallback = 'outbox'\n", "channels.email.fallback: outbox sends nothing"),
     (SENDGRID + "fallback = 'smtp'\n", "channels.email.fallback: smtp has no settings"),
-    (SENDGRID + "fallback = 'twilio'\n", "channels.email.fallback: unknown email provider 'twilio'"),
     (TWILIO, "channels.sms.provider: twilio has no sender"),
     ("[providers.twilio]\nmessaging_service = 'MG123'\n", "is not a messaging service SID; copy it"),
-    ("[providers.twilio]\nstatus_callback = 'https://my_host.example/x'\n", "status_callback: 'https://my_host"),
     ("[providers.twilio]\nstatus_callback = 'https://my_host.example/x'\n", "underscore"),
 ]  # fmt: skip
 REFUSED_BELOW += [
@@ -146,14 +123,12 @@ REFUSED_BELOW += [
 # What of LEAST is written otherwise, and what is said of it.
 REFUSED_INSTEAD = [
     ("[organisation]", "[organisation", "commcast.toml:1:"),
-    ("[organisation]", "folder = '/etc'\n[organisation]", "folder: unknown key"),
     ("[organisation]", "desk = 'mine'\n[organisation]", "desk: is not a desk's id; write 16 to 64"),
     ("Acme Pay", "x" * 61, "is too long; write at most 60"),
     ("[audiences.customers]", "[audiences.Cust_omers]", "[key]: is not a name; use up to"),
     ("[channels.email]", "veiw = 'internal'\n[channels.email]", "veiw: unknown key; did you mean view?"),
     ("[channels.email]", "channels = ['sms']\n[channels.email]", "add [channels.sms]"),
     ("[channels.email]", "channels = []\n[channels.email]", "audiences.customers.channels: is empty"),
-    ("[channels.email]", "[channels.email]\nprovidr = 'x'", "unknown key"),
     (" <status@acme.example>", "", "is not a sender"),
     ("Acme Pay <status@acme.example>", "a@b\\r\\nBcc: x@y.example", "control character"),
 ]  # fmt: skip
@@ -182,10 +157,7 @@ def test_all_faults_are_named_at_once_in_the_order_of_the_file(tmp_path: Path) -
     assert [line.split(": ")[1] for line in said] == paths
     assert "write 20m" in said[2]
     assert "unknown key" in said[4]
-
-
-def test_the_key_that_was_meant_is_not_said_to_be_missing_as_well(tmp_path: Path) -> None:
-    said = faults(tmp_path, LEAST.replace("recipients =", "recipents ="))
+    said = faults(tmp_path, LEAST.replace("recipients =", "recipents ="))  # it is not missing as well
     assert said == ["commcast.toml:4:1: audiences.customers.recipents: unknown key; did you mean recipients?"]
 
 
@@ -198,8 +170,6 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     assert "1 MiB" in faults(tmp_path, "#" * (1 << 20) + "\n" + LEAST)[0]
     assert "nested" in faults(tmp_path, "a = " + "[" * 20_000)[0]
 
-
-# --- where keys stand, in every way in which TOML may write them --------------------------------------------
 
 TEXT = """\
 # most_an_hour = 1
@@ -230,23 +200,18 @@ sms.provider = "twilio"
 PLACES = [
     *(("desk", (2, 1)), ("send", (4, 2)), ("send.most_an_hour", (6, 1)), ("channels.email.from", (21, 31))),
     *(("audiences.support", (8, 12)), ("audiences.support.view", (9, 1)), ("providers.smtp", (0, 0))),
-    *(("audiences.support.channels", (10, 1)), ("audiences.support.channels.1", (10, 1))),
-    *(("audiences.support.rank", (14, 1)), ("audiences.big one.note", (16, 1))),
+    *(("audiences.support.channels.1", (10, 1)), ("audiences.support.rank", (14, 1))),
+    *(("audiences.support.recipients", (8, 12)), ("audiences.big one.note", (16, 1))),
     *(("channels.sms.provider", (22, 5)), ("channels.sms.quiet", (22, 1))),
-    ("audiences.support.recipients", (8, 12)),
 ]
 
 
-@pytest.mark.parametrize(("path", "place"), PLACES)
-def test_a_key_is_found_where_it_begins(path: str, place: tuple[int, int]) -> None:
-    """One in a comment or in a text is none; one that is missing is missing in its table."""
-    assert Places(TEXT).of(path) == place
+def test_a_key_is_found_where_it_begins() -> None:
+    assert [(path, Places(TEXT).of(path)) for path, _ in PLACES] == PLACES
 
 
 def test_a_key_of_another_table_is_not_the_one_and_the_search_has_an_end() -> None:
-    """Written with an escape it is not found at all, rather than in another table."""
     assert Places("[a]\nkey = 1\n[c]\nkey = 2\n").of("c.key") == (4, 1)
     assert Places('"k\\u0065y" = 1\n[c]\nkey = 2\n').of("key") == (0, 0)
-    # Each look costs a parse of all before it.
     text = "[a]\n" + "".join(f'k{number} = "last"\n' for number in range(3_000)) + "last = 1\n"
     assert Places(text).of("a.last") == (0, 0)

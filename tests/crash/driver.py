@@ -1,8 +1,7 @@
 """Runs the command line in forked children: a hundred runs without a hundred starts of Python.
 
 Reads one JSON object per line, {"folder", "log", "runs"}; a run has the fields of `harness.Run`. Answers
-with the process ids of the children as they start, then with their exit codes, negative for a
-signal.
+with the process ids of the children as they start, then with their exit codes, negative for a signal.
 """
 
 from __future__ import annotations

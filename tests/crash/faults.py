@@ -3,9 +3,8 @@
 Without more, a point is passed before and after each statement that begins, writes or commits in the ledger,
 each call that connects, sends or receives, and each call that makes, syncs, names or removes a file. They
 need Python's own event loop: uvloop writes to its sockets in C.
-With `of` set to "statement…" there is one point before each SQL statement, and with "before call NAME" or
-"after call NAME" one at each call of that function. What SQLite does inside one statement is C: there
-tests/crash/tracing.py kills at system calls.
+With `of` set to "statement" there is one point before each SQL statement. What SQLite does inside one is C:
+there tests/crash/tracing.py kills at system calls.
 """
 
 from __future__ import annotations
@@ -14,20 +13,15 @@ import os
 import signal
 import socket
 import sqlite3
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 _FILES = ("fsync", "fdatasync", "link", "rename", "replace", "unlink", "fchmod", "mkdir")
-_CALLS = {
-    "connect": ("connect",),
-    "send": ("send", "sendall", "sendmsg", "sendto"),
-    "receive": ("recv", "recv_into"),
-}
+_CALLS = dict.fromkeys(("send", "sendall", "sendmsg", "sendto"), "send")
+_CALLS |= {"connect": "connect", "recv": "receive", "recv_into": "receive"}
 _WRITES = {"insert", "update", "delete", "replace"}
 
 
@@ -47,14 +41,9 @@ class Faults:
     variant: str = ""
 
 
-def statement(number: int, passages: Path, starting: str = "") -> Faults:
-    """Kill before the `number`th SQL statement, of those that start so; 0 only writes them all down."""
-    return Faults(str(passages), kill_at=number, of=f"statement {starting}".rstrip())
-
-
-def call(name: str, number: int, passages: Path, *, after: bool = False) -> Faults:
-    """Kill at the `number`th call of a function, named by module and qualified name, or as it returns."""
-    return Faults(str(passages), kill_at=number, of=f"{'after' if after else 'before'} call {name}")
+def statement(number: int, passages: Path) -> Faults:
+    """Kill before the `number`th SQL statement; 0 only writes them all down."""
+    return Faults(str(passages), kill_at=number, of="statement")
 
 
 class _Points:
@@ -79,17 +68,12 @@ class _Points:
                 Path(f"{self._faults.passages}.held").write_text(str(os.getpid()))
                 Path(f"{self._faults.passages}.go").read_bytes()
 
-    def statement(self, sql: str) -> None:
-        self.reach(f"statement {' '.join(sql.split())[:100]}")
-
-    def around(
-        self, owner: Any, attribute: str, name: str, counts: Callable[..., bool] = lambda *_: True
-    ) -> None:
-        """Put a point before and after each call of a function for whose first argument `counts`."""
+    def around(self, owner: Any, attribute: str, name: str) -> None:
+        """Put a point before and after each call of a function, but for what an event loop tells itself."""
         original: Callable[..., Any] = getattr(owner, attribute)
 
         def wrapped(*given: Any, **named: Any) -> Any:
-            if not counts(*given[:1]):
+            if isinstance(given[0], socket.socket) and given[0].family == socket.AF_UNIX:
                 return original(*given, **named)
             self.reach(f"before {name}")
             result = original(*given, **named)
@@ -102,30 +86,28 @@ class _Points:
 def install(faults: Faults) -> None:
     """Put the points and the variant into this process."""
     points = _Points(faults)
-    if faults.of.startswith("statement"):
-        _change_connections(lambda made: made.set_trace_callback(points.statement))
-        return
-    if " call " in faults.of:
-        _watch_calls(points, faults.of.partition(" call ")[2])
+    if faults.of == "statement":
+
+        def reach(sql: str) -> None:
+            points.reach(f"statement {' '.join(sql.split())}")
+
+        _change_connections(lambda made: made.set_trace_callback(reach))
         return
     os.environ["COMMCAST_EVENT_LOOP"] = "asyncio"
     for attribute in _FILES:
         points.around(os, attribute, f"file {attribute}")
-    for name, attributes in _CALLS.items():
-        for attribute in attributes:
-            points.around(socket.socket, attribute, name, _leads_out)
+    for attribute, name in _CALLS.items():
+        points.around(socket.socket, attribute, name)
     _change_connections(lambda made: made.take(points, faults.variant), factory=_Connection)
-    if faults.variant == "claims without bound":
-        _claim_without_bound()
+    if faults.variant == "claims without bound":  # an adapter's window is no window
+        from commcast.providers.smtp.adapter import SmtpAdapter
+
+        SmtpAdapter.window = property(lambda adapter: 10_000, lambda adapter, window: None)  # type: ignore[assignment]
 
 
 def wait_for_locks(seconds: float) -> None:
     """Set how long this process waits for a locked ledger."""
     _change_connections(lambda made: made.execute(f"pragma busy_timeout={round(seconds * 1000)}"))
-
-
-def _leads_out(sock: socket.socket) -> bool:
-    return sock.family != socket.AF_UNIX  # an event loop wakes itself up through a pair of these
 
 
 def _change_connections(change: Callable[[Any], object], **more: Any) -> None:
@@ -139,19 +121,6 @@ def _change_connections(change: Callable[[Any], object], **more: Any) -> None:
 
     for module in (sqlite3, sqlite3.dbapi2):
         setattr(module, "connect", connect)  # noqa: B010 - it has overloads, and this has not
-
-
-def _watch_calls(points: _Points, name: str) -> None:
-    def look(frame: FrameType, event: str, _value: object) -> None:
-        code = frame.f_code
-        if name.endswith(code.co_name) and name == f"{frame.f_globals['__name__']}.{code.co_qualname}":
-            if event == "call":
-                points.reach(f"before call {name}")
-            elif event == "return":
-                points.reach(f"after call {name}")
-
-    threading.setprofile(look)
-    sys.setprofile(look)
 
 
 class _Connection(sqlite3.Connection):
@@ -218,22 +187,16 @@ class _Cursor(sqlite3.Cursor):
             connection.pay()
         kind = "begin" if word == "begin" and "immediate" in sql else "write" if word in _WRITES else ""
         connection.claims |= word == "update" and "lease_until" in sql
-        sql = _broken(connection.variant, word, sql)
+        if connection.variant == "skips the fsync" and word == "pragma" and "synchronous" in sql:
+            sql = "pragma synchronous=off"
         if kind:
             connection.points.reach(f"before {kind}")
         method(sql, *given)
         if kind:
             connection.points.reach(f"after {kind}")
-        if word == "pragma" and "secure_delete" in sql:  # the last: the connection is ready
-            for trigger in _TRIGGERS.get(connection.variant, ()):
-                super().execute(trigger)
+        if connection.variant in _TRIGGERS and word == "pragma" and "secure_delete" in sql:
+            super().execute(_TRIGGERS[connection.variant])  # that was the last: the connection is ready
         return self
-
-
-def _broken(variant: str, word: str, sql: str) -> str:
-    if variant == "skips the fsync" and word == "pragma" and "synchronous" in sql:
-        return "pragma synchronous=off"
-    return sql
 
 
 def _on_delivery(state: str, becomes: str) -> str:
@@ -245,16 +208,7 @@ def _on_delivery(state: str, becomes: str) -> str:
 
 _TRIGGERS = {
     # `doubted` lets the answer settle what no claim stands for.
-    "skips the claim": (_on_delivery("claimed", "state = 'pending', doubted = 1"),),
-    "sends the unknown again": (_on_delivery("unknown", "state = 'pending'"),),
-    "calls it sent when it is claimed": (_on_delivery("claimed", "state = 'accepted'"),),
+    "skips the claim": _on_delivery("claimed", "state = 'pending', doubted = 1"),
+    "sends the unknown again": _on_delivery("unknown", "state = 'pending'"),
+    "calls it sent when it is claimed": _on_delivery("claimed", "state = 'accepted'"),
 }
-
-VARIANTS = ("commits late", "skips the fsync", "claims without bound", *_TRIGGERS)
-
-
-def _claim_without_bound() -> None:
-    """Let an adapter's window be no window."""
-    from commcast.providers.smtp.adapter import SmtpAdapter
-
-    SmtpAdapter.window = property(lambda adapter: 10_000, lambda adapter, window: None)  # type: ignore[assignment]

@@ -9,15 +9,15 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -50,36 +50,31 @@ class GatedInbox(Inbox):
 
 
 class Receiver:
-    """A real SMTP server in a thread of its own; `inbox` keeps all it took."""
+    """A real SMTP server; `inbox` keeps all it took, `open` counts its connections."""
 
     def __init__(self, *, pipelining: bool = False) -> None:
         self.inbox = GatedInbox(pipelining=pipelining)
-        self.port = 0
-        self.open = 0
-        self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._end: asyncio.Event | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self.port = self.open = 0
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(60)
-        return self
+    @contextmanager
+    def serving(self) -> Iterator[Self]:
+        """Run it in a thread of its own."""
+        ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
+        thread.start()
+        loop, end = ready.result(60)
+        try:
+            yield self
+        finally:
+            loop.call_soon_threadsafe(end.set)
+            thread.join(60)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._loop is not None
-        assert self._end is not None
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(60)
-
-    async def _serve(self) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        server = await self._loop.create_server(lambda: _Served(self), HOST, 0)
+    async def _serve(self, ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+        loop, end = asyncio.get_running_loop(), asyncio.Event()
+        server = await loop.create_server(lambda: _Served(self), HOST, 0)
         self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._end.wait()
+        ready.set_result((loop, end))
+        await end.wait()
         server.close()
         # A client that is gone is noticed a moment later; a connection left open fails whatever comes next.
         with suppress(TimeoutError):
@@ -119,13 +114,13 @@ class _Served(SMTP):
 class Service:
     """A receiver and how to make a desk that sends to it.
 
-    `window` is the most messages on their way at once. `counts` says how many messages each address got;
-    `open` how many connections there are. `receiver` is the mail server, if it is one.
+    `window` is the most messages on their way at once. `takers` says to whom each message went that was
+    taken; `open` how many connections there are. `receiver` is the mail server, if it is one.
     """
 
     name: str
     window: int
-    counts: Callable[[], Counter[str]]
+    takers: Callable[[Path], Iterable[str]]
     open: Callable[[], int]
     email: str = "outbox"
     port: int = 25
@@ -142,15 +137,8 @@ class Service:
         else:
             addresses = [f"c{at}.k{number}@example.com" for at in range(people)]
             rows = [f"{address},,Customer {at}" for at, address in enumerate(addresses)]
-        write_desk(
-            folder,
-            customers=rows,
-            support=[],
-            email=self.email,
-            port=self.port,
-            sms=self.sms,
-            extra=self.extra,
-        )
+        how: dict[str, Any] = {"email": self.email, "port": self.port, "sms": self.sms, "extra": self.extra}
+        write_desk(folder, customers=rows, support=[], **how)
         config = folder / "commcast.toml"
         connections = f"connections = {self.window // 2}"  # the window of SMTP is twice its connections
         config.write_text(config.read_text().replace("connections = 4\ntimeout", f"{connections}\ntimeout"))
@@ -181,8 +169,7 @@ class Desk:
 
     def told(self) -> Counter[str]:
         """Return how many messages each of this desk's people has got so far."""
-        counted = _files(self.folder) if self.service.name == "outbox" else self.service.counts()
-        return Counter({address: counted[address] for address in self.people if counted[address]})
+        return Counter(each for each in self.service.takers(self.folder) if each in self.people)
 
     def got(self) -> Counter[str]:
         """Return how many messages each of this desk's people got, once all that was sent has been read."""
@@ -214,67 +201,47 @@ class Desk:
         return self.addresses("unknown")
 
 
-def _files(folder: Path) -> Counter[str]:
-    found = (folder / "outbox").glob("*.eml")
-    return Counter(re.findall(r"^To: .*?<?([^ <>]+)>?$", path.read_text(), re.M)[0] for path in found)
+def _to_whom(folder: Path) -> Iterator[str]:
+    for path in (folder / "outbox").glob("*.eml"):
+        yield re.findall(r"^To: .*?<?([^ <>]+)>?$", path.read_text(), re.M)[0]
 
 
 @contextmanager
 def outbox() -> Iterator[Service]:
-    yield Service("outbox", OutboxAdapter.window, Counter, lambda: 0)
+    yield Service("outbox", OutboxAdapter.window, _to_whom, lambda: 0)
 
 
 @contextmanager
 def smtp(window: int = 4, *, pipelining: bool = False) -> Iterator[Service]:
-    with Receiver(pipelining=pipelining) as receiver:
+    with Receiver(pipelining=pipelining).serving() as receiver:
+        server: dict[str, Any] = {"email": "smtp", "port": receiver.port, "receiver": receiver}
         name = "smtp with pipelining" if pipelining else "smtp"
-        yield Service(
-            name,
-            window,
-            lambda: Counter(receiver.inbox.counts()),
-            lambda: receiver.open,
-            email="smtp",
-            port=receiver.port,
-            receiver=receiver,
-        )
+        takers = receiver.inbox.counts
+        yield Service(name, window, lambda _: takers().elements(), lambda: receiver.open, **server)
 
 
 @contextmanager
 def sendgrid(batch: int = 2, connections: int = 2) -> Iterator[Service]:
-    service = apis.SendGrid()
-    limits = f"batch = {batch}\nconnections = {connections}\n"
-    with threaded(HttpStandIn(_slowly(service))) as server:
-        yield Service(
-            "sendgrid",
-            batch * connections,
-            lambda: Counter(taken.address for taken in service.taken),
-            lambda: server.open,
-            email="sendgrid",
-            extra=f'[providers.sendgrid]\nbase_url = "{server.url}"\n{limits}',
-        )
+    stand_in = apis.SendGrid()
+    with threaded(HttpStandIn(_slowly(stand_in))) as server:
+        limits = f"batch = {batch}\nconnections = {connections}\n"
+        extra = f'[providers.sendgrid]\nbase_url = "{server.url}"\n{limits}'
+        window, takers = batch * connections, lambda _: [taken.address for taken in stand_in.taken]
+        yield Service("sendgrid", window, takers, lambda: server.open, email="sendgrid", extra=extra)
 
 
 @contextmanager
 def twilio(connections: int = 3) -> Iterator[Service]:
-    service = apis.Twilio()
-    with threaded(HttpStandIn(_slowly(service))) as server:
-        yield Service(
-            "twilio",
-            connections,
-            lambda: Counter(form["To"] for form in service.forms),
-            lambda: server.open,
-            sms='provider = "twilio"',
-            extra=f'[providers.twilio]\nbase_url = "{server.url}"\nconnections = {connections}\n',
-        )
+    stand_in = apis.Twilio()
+    with threaded(HttpStandIn(_slowly(stand_in))) as server:
+        extra = f'[providers.twilio]\nbase_url = "{server.url}"\nconnections = {connections}\n'
+        sms, takers = 'provider = "twilio"', lambda _: [form["To"] for form in stand_in.forms]
+        yield Service("twilio", connections, takers, lambda: server.open, sms=sms, extra=extra)
 
 
-SERVICES: dict[str, Callable[[], AbstractContextManager[Service]]] = {
-    "outbox": outbox,
-    "smtp": smtp,
-    "pipelining": lambda: smtp(pipelining=True),
-    "sendgrid": sendgrid,
-    "twilio": twilio,
-}
+Start = Callable[[], AbstractContextManager[Service]]
+SERVICES: dict[str, Start] = {"outbox": outbox, "smtp": smtp, "sendgrid": sendgrid, "twilio": twilio}
+SERVICES["pipelining"] = lambda: smtp(pipelining=True)
 
 
 def _slowly(handler: Handler) -> Handler:

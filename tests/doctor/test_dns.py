@@ -131,24 +131,19 @@ SAID = {
 @cases(f"""
     name     | records                                    | said
     {ROOT}   |                                            | no SPF
-    {ROOT}   | v=spf10 -all & spf1                        | no SPF
     {ROOT}   | {SPF} & v=spf1 -all                        | two SPF
     {ROOT}   | v=spf1 include:sendgrid.net +all           | anybody
-    {ROOT}   | v=spf1 ALL                                 | anybody
     {ROOT}   | v=spf1 mx -all                             | not named
     {ROOT}   | v=spf1 -include:sendgrid.net ~all          | not named
-    {ROOT}   | v=spf1 include:notsendgrid.net ~all        | not named
     {ROOT}   | V=SPF1 ?include:SendGrid.net -all          | SPF
     {ROOT}   | v=spf1 {"ip4:192.0.2.1 " * 40} include:sendgrid.net -all | SPF
     {S1}     | k=rsa; p=                                  | revoked
-    {S1}     | v=DKIM1; sp=x                              | no key
     {S1}     |                                            | no key
     {S1}     | v=DKIM1; p = abc                           | key
     {S1}     | k=rsa; p={"A" * 700}                       | key
     {POLICY} |                                            | no DMARC
     {POLICY} | v=DMARC2; p=none                           | no DMARC
     {POLICY} | v=DMARC1; sp=none                          | no policy
-    {POLICY} | v=DMARC1; p=some                           | no policy
     {POLICY} | {DMARC} & {DMARC}; pct=5                   | two DMARC
     {POLICY} | v=DMARC1;p=None;rua=mailto:x@acme.example  | DMARC
 """)
@@ -171,7 +166,6 @@ def test_a_key_that_leads_to_sendgrid_stands_for_its_return_path(doctor: Doctor)
 
 @pytest.mark.parametrize("there", [{"example": []}, {"com": []}, {"example": dns.rcode.SERVFAIL}])
 def test_a_domain_that_does_not_exist_fails(doctor: Doctor, there: Zone) -> None:
-    """A resolver that knows no names at all says nothing of ours."""
     shown = doctor(there, expect=78)
     assert "FAIL  DNS: acme.example does not exist: receivers refuse email from it" in shown
     assert f"warn  DNS: no DKIM key is at {S1}\n" in shown
@@ -198,11 +192,12 @@ def test_a_domain_above_may_hold_the_policy(bench: Bench, doctor: Doctor) -> Non
     assert "DMARC record is at _dmarc.b.acme.example: p=none" in doctor(own, expect=78)
 
 
-# --- answers that are none
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_dns, "SECONDS", 0.5)
 
-BOUNDED = 20.0  # seconds: generous, and below what the library would take by itself
 
-
+@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(
     ("name", "answer", "what"),
     [
@@ -211,27 +206,18 @@ BOUNDED = 20.0  # seconds: generous, and below what the library would take by it
         *((POLICY, code, f"DMARC of {ROOT}") for code in (dns.rcode.SERVFAIL, b"\x00")),
     ],
 )
-def test_no_answer_is_no_verdict(
-    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, name: str, answer: object, what: str
-) -> None:
-    """It is given up in time, and the other records are judged all the same."""
-    monkeypatch.setattr(doctor_dns, "SECONDS", 1.0)
+def test_no_answer_is_no_verdict(doctor: Doctor, name: str, answer: object, what: str) -> None:
     begun = time.monotonic()
     shown = doctor({**GOOD, name: answer}, expect=75)
-    assert time.monotonic() - begun < BOUNDED
-    why = "the resolver failed" if isinstance(answer, dns.rcode.Rcode) else "no answer within 1 s"
+    assert time.monotonic() - begun < 20.0  # below what the library would take by itself
+    why = "the resolver failed" if isinstance(answer, dns.rcode.Rcode) else "no answer within 0.5 s"
     assert f"FAIL  DNS: {what} could not be looked up: {why}" in shown
     assert shown.count("FAIL  ") == 1
 
 
-@pytest.mark.parametrize("loop", [ROOT, S1])
-def test_names_that_lead_in_a_circle_end(doctor: Doctor, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_dns, "SECONDS", 0.5)
-    assert "FAIL  DNS:" in doctor({**GOOD, loop: "a.circle.example", "a.circle.example": loop}, expect=75)
-
-
-def test_nobody_at_the_port_is_no_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_dns, "SECONDS", 0.5)
+@pytest.mark.usefixtures("hurried")
+def test_a_circle_ends_and_nobody_at_the_port_is_no_traceback(bench: Bench, doctor: Doctor) -> None:
+    assert "FAIL  DNS:" in doctor({**GOOD, ROOT: "a.circle.example", "a.circle.example": ROOT}, expect=75)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
         held.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{held.getsockname()[1]}"
@@ -248,15 +234,14 @@ def test_hostile_records_are_shown_harmless_and_short(doctor: Doctor) -> None:
 
 
 NO_RESOLVER = ("nonsense server", "127.0.0.1:0", "127.0.0.1:99999", "[::1", "dns.invalid", ":53")
-NO_SELECTOR = ("a..b", "a b", "x" * 64, "s1;")
+NONE = [("--dns-server", each, "write 9.9.9.9 or 127.0.0.1:5353") for each in NO_RESOLVER]
+NONE += [("--dkim-selector", each, "is not a selector; write") for each in ("a..b", "a b", "x" * 64, "s1;")]
 
 
-@pytest.mark.parametrize("value", [*NO_RESOLVER, *NO_SELECTOR])
-def test_what_is_no_resolver_and_no_selector_is_refused(bench: Bench, value: str) -> None:
-    said = {"--dns-server": "write 9.9.9.9 or 127.0.0.1:5353", "--dkim-selector": "is not a selector; write"}
-    option = "--dns-server" if value in NO_RESOLVER else "--dkim-selector"
+@pytest.mark.parametrize(("option", "value", "said"), NONE)
+def test_no_resolver_and_no_selector_is_refused(bench: Bench, option: str, value: str, said: str) -> None:
     given = ("--dns-server", "127.0.0.1:9", option, value)
-    assert said[option] in run("doctor", *given, folder=bench.folder, expect=2).stderr
+    assert said in run("doctor", *given, folder=bench.folder, expect=2).stderr
 
 
 @cases("""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Executable
@@ -15,10 +16,8 @@ from commcast.incidents import load
 from commcast.ledger import tables as schema
 from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.releases import read_judged, record_history, unfinished_incidents
-from commcast.model.message import Blame, OutcomeKind
 from commcast.operations.tick import Ticked
 from tests.support.desk import Bench, update_text, write_desk, write_incident
-from tests.support.providers import FakeAdapter, saying
 
 END = {"status": "resolved", "fixed": "Rolled back."}
 
@@ -32,6 +31,7 @@ def bench(tmp_path: Path) -> Bench:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were parsed, in order; clear it between ticks."""
     names: list[str] = []
+    monkeypatch.setattr(commcast, "__version__", commcast.__version__)  # put back afterwards
     parse = load.parse_incident
 
     def noted(text: str, name: str, *rest: object) -> object:
@@ -61,7 +61,6 @@ def second_tick(bench: Bench, parsed: list[str]) -> Ticked:
 
 
 def test_of_a_thousand_closed_and_three_open_files_three_are_parsed(bench: Bench, parsed: list[str]) -> None:
-    """What was closed is not written down again either."""
     for number in range(1000):  # history that another desk told
         more = update_text(bench.now + timedelta(minutes=1), **END)
         write_incident(bench.folder, f"old{number:04}", at=bench.now, more=more)
@@ -93,34 +92,32 @@ def execute(bench: Bench, statement: Executable) -> None:
         connection.execute(statement)
 
 
+def reopen(bench: Bench, path: Path, minutes: int) -> None:
+    path.write_text(path.read_text() + update_text(bench.later(minutes=minutes), status="reopened"))
+
+
 def become_a_link(path: Path) -> None:
     path.rename(path.with_name("real.txt"))
     path.symlink_to(path.with_name("real.txt"))
 
 
 BOARD = 'sms_price = 0.1\n[audiences.board]\nrecipients = "audiences/support.csv"'
+WAITS = schema.delivery.update().values(state="held", not_before="2999")
 # Each of these leaves a file that a tick has to read, however often it did before.
 HAPPENS: dict[str, Callable[[Bench, Path], object]] = {
-    "it is open again": lambda bench, path: path.write_text(
-        path.read_text() + update_text(bench.later(minutes=5), status="reopened")
-    ),
+    "it is open again": lambda bench, path: reopen(bench, path, 5),
     "a byte changes in place": lambda bench, path: change(path, "Rolled", "rolled"),
     "a comment changes": lambda bench, path: path.write_text(f"# a comment\n{path.read_text()}"),
     "the config changes": lambda bench, path: write_desk(bench.folder, extra=BOARD),
     "the program is upgraded": lambda bench, path: setattr(commcast, "__version__", "9.9.9"),
     "what was kept is lost": lambda bench, path: execute(bench, schema.judged.delete()),
     "it becomes a link": lambda bench, path: become_a_link(path),
-    "a delivery waits": lambda bench, path: execute(
-        bench, schema.delivery.update().values(state="held", not_before="2999")
-    ),
+    "a delivery waits": lambda bench, path: execute(bench, WAITS),
 }
 
 
 @pytest.mark.parametrize("happens", HAPPENS.values(), ids=HAPPENS.keys())
-def test_a_closed_file_is_read_again_when(
-    bench: Bench, parsed: list[str], happens: Callable[[Bench, Path], object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(commcast, "__version__", commcast.__version__)  # put back afterwards
+def test_a_closed_file_is_read_again_when(bench: Bench, parsed: list[str], happens: Any) -> None:
     path = close(bench, "pay7")
     bench.tick()
     second_tick(bench, parsed)
@@ -134,7 +131,7 @@ def test_what_is_not_over_is_read_every_time(bench: Bench, parsed: list[str]) ->
     write_incident(bench.folder, "open1", at=bench.now)
     bench.send("open1")
     path = close(bench, "drafted")
-    path.write_text(path.read_text() + update_text(bench.later(minutes=1), status="reopened"))
+    reopen(bench, path, 1)
     write_incident(bench.folder, "nobody", at=bench.now, more=update_text(bench.later(minutes=1), **END))
     close(bench, "stopped")
     with bench.ledger.write() as connection:
@@ -149,20 +146,17 @@ def test_what_is_not_over_is_read_every_time(bench: Bench, parsed: list[str]) ->
     assert parsed == ["drafted", "nobody", "open1"]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [("title: ", "title: [", "pay7.yaml:"), ("Rolled back.", "Mended.", "was released and has changed")],
-    ids=["broken", "changed"],
-)
-def test_what_is_wrong_with_a_judged_file_is_said_on_each_tick(
-    bench: Bench, parsed: list[str], old: str, new: str, said: str
-) -> None:
+def test_what_is_wrong_with_a_judged_file_is_said_on_each_tick(bench: Bench, parsed: list[str]) -> None:
     path = close(bench, "pay7")
     bench.tick()
-    path.write_text(path.read_text().replace(old, new))
-    for _ in range(2):
-        assert said in str(second_tick(bench, parsed).errors["incidents/pay7.yaml"])
-    assert parsed == ["pay7"]
+    text = path.read_text()
+    for old, new, said in (
+        *(("title: ", "title: [", "pay7.yaml:"), ("Rolled back.", "Mended.", "was released and has changed")),
+    ):
+        path.write_text(text.replace(old, new))
+        for _ in range(2):
+            assert said in str(second_tick(bench, parsed).errors["incidents/pay7.yaml"])
+        assert parsed == ["pay7"]
 
 
 def test_a_second_file_with_the_id_of_a_judged_one_faults_both(bench: Bench, parsed: list[str]) -> None:
@@ -192,7 +186,6 @@ def test_a_copy_under_another_id_passes_and_a_renamed_file_is_named(bench: Bench
 
 
 def test_what_a_dead_run_left_of_a_judged_one_is_finished(bench: Bench, parsed: list[str]) -> None:
-    """`resend` puts a delivery back; its process may die before it has gone."""
     close(bench, "pay7")
     bench.tick()
     with bench.ledger.write() as connection:
@@ -201,21 +194,3 @@ def test_what_a_dead_run_left_of_a_judged_one_is_finished(bench: Bench, parsed: 
         assert unfinished_incidents(connection) == {"pay7"}
     assert second_tick(bench, parsed).delivered["pay7"].outcomes == {"accepted": 1}
     assert parsed == ["pay7"]
-
-
-def test_what_nobody_took_yet_keeps_a_closed_file_read(bench: Bench, parsed: list[str]) -> None:
-    busy = FakeAdapter(answer=saying(OutcomeKind.NOT_TAKEN, Blame.PROVIDER, retry_after=9000.0))
-    path = write_incident(bench.folder, at=bench.now)
-    bench.send()
-    bench.adapter = lambda channel: busy
-    path.write_text(path.read_text() + update_text(bench.later(minutes=1), **END))
-    bench.send()
-    for _ in range(2):
-        second_tick(bench, parsed)
-        assert parsed == ["pay7"]
-    bench.adapter = None
-    bench.later(hours=3)
-    bench.tick()
-    second_tick(bench, parsed)
-    second_tick(bench, parsed)
-    assert parsed == []

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -32,39 +33,14 @@ SECOND = "  - at: 2026-11-21T11:00+01:00\n"
 END = SECOND + "    status: resolved\n"
 WINDOW = "window: {from: 2026-11-28T02:00, to: 2026-11-28T04:00}\n"
 LONGER = "    status: extended\n    window: {from: 2026-11-28T02:00, to: 2026-11-28T06:00}\n"
-REOPENED = (
-    LEAST
-    + END
-    + """\
-  - at: 2026-11-21T11:30:40+01:00
-    status: reopened
-    issue: Again.
-    resolution: We look.
-    timeframe: unknown
-  - at: 2026-11-21T12:00+01:00
-    status: resolved
-"""
-)
-MAINTENANCE = f"""\
-title: Database upgrade
-kind: maintenance
-severity: 3
-{WINDOW}updates:
-  - at: 2026-11-21T10:05+01:00
-    issue: Payments pause for some minutes.
-    resolution: We upgrade the database.
-"""
-STORM = """\
-title: Storm
-severity: 2
-updates:
-  - at: 2026-11-21T10:05+01:00
-    status: expected
-    expected_at: 2026-11-24T18:00+01:00
-    issue: Cards may fail.
-    resolution: We watch.
-    timeframe: 1h to 2h
-"""
+FRESH = "    issue: Again.\n    resolution: We look.\n    timeframe: unknown\n"
+REOPENED = f"{LEAST}{END}  - at: 2026-11-21T11:30:40+01:00\n    status: reopened\n{FRESH}"
+REOPENED += "  - at: 2026-11-21T12:00+01:00\n    status: resolved\n"
+AT = "updates:\n  - at: 2026-11-21T10:05+01:00\n"
+MAINTENANCE = f"title: Database upgrade\nkind: maintenance\nseverity: 3\n{WINDOW}{AT}"
+MAINTENANCE += "    issue: Payments pause for some minutes.\n    resolution: We upgrade the database.\n"
+STORM = f"title: Storm\nseverity: 2\n{AT}    status: expected\n    expected_at: 2026-11-24T18:00+01:00\n"
+STORM += "    issue: Cards may fail.\n    resolution: We watch.\n    timeframe: 1h to 2h\n"
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +62,6 @@ def test_how_a_clock_time_was_written_is_kept_for_faults_and_published_nowhere(d
 
 
 def test_the_least_an_incident_needs(desk: Config) -> None:
-    """Title, severity and one update with three keys; the rest has a meaning when it is left out."""
     incident = read(LEAST, desk)
     update = incident.latest
     assert (incident.id, incident.path, incident.kind) == ("pay7", "incidents/pay7.yaml", Kind.INCIDENT)
@@ -100,9 +75,7 @@ def test_the_least_an_incident_needs(desk: Config) -> None:
 
 def test_the_shipped_example_loads(desk: Config) -> None:
     incident = read(EXAMPLE.read_text(), desk)
-    statuses = "investigating identified identified monitoring resolved"
-    assert " ".join(update.status for update in incident.updates) == statuses
-    assert incident.started_written is True
+    assert (len(incident.updates), incident.latest.status, incident.started_written) == (5, "resolved", True)
     assert "executives" in incident.update(2).words
     assert incident.update(2).internal and not incident.update(3).internal
 
@@ -121,7 +94,7 @@ def test_words_are_carried_forward_but_not_what_belongs_to_one_update(desk: Conf
 
 WORK = MAINTENANCE + SECOND + "    status: in_progress\n    timeframe: by 2026-11-28 03:00\n"
 BACK = LEAST + "    scope: EU\n    action: Wait.\n" + END + "  - status: reopened\n"
-AGAIN = BACK + "    issue: Again.\n    resolution: We look.\n    timeframe: unknown\n"
+AGAIN = BACK + FRESH
 MOVED = "  - at: 2026-11-21T10:10+01:00\n    expected_at: 2026-11-25T18:00+01:00\n"
 # Declared and resolved as drafts: the first update is of the moment it goes, the end stands there.
 UNTOLD = LEAST.replace("  - at: 2026-11-21T10:05+01:00\n    issue", "  - issue")
@@ -138,8 +111,7 @@ UNTOLD += "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: I
         (REOPENED + "    ended: 2026-11-21T11:30\n", lambda u: u.ended, utc("2026-11-21T10:30")),
         (UNTOLD, lambda u: u.is_end, True),
         # What stood before an end is not carried over it.
-        (AGAIN, lambda u: (u.status, u.timeframe.known), ("reopened", False)),
-        (AGAIN, lambda u: (u.scope, u.action), (None, None)),
+        (AGAIN, lambda u: (u.status, u.timeframe.known, u.scope, u.action), ("reopened", False, None, None)),
         (LEAST + "  - issue: Most payments fail.\n", lambda u: (u.at, u.at_written), (NOW, False)),
         # A maintenance lasts as long as its window; an estimate is inside it and ends with it.
         (MAINTENANCE, lambda u: (u.status, u.window.end), ("scheduled", utc("2026-11-28T03:00"))),
@@ -151,10 +123,7 @@ UNTOLD += "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: I
         (STORM, lambda u: u.timeframe.earliest, utc("2026-11-24T18:00")),
         (STORM, lambda u: u.timeframe.latest, utc("2026-11-24T19:00")),
         (STORM.replace("1h to 2h", "2h") + MOVED, lambda u: u.timeframe.latest, utc("2026-11-25T19:00")),
-        (
-            STORM.replace("1h to 2h", "by 2026-11-24T20:00") + MOVED,
-            *(lambda u: u.timeframe.latest, None),
-        ),
+        (STORM.replace("1h to 2h", "by 2026-11-24T20:00") + MOVED, *(lambda u: u.timeframe.latest, None)),
     ],
 )
 def test_what_an_update_means(desk: Config, text: str, ask: Callable[[Any], object], meant: object) -> None:
@@ -166,16 +135,8 @@ def test_when_an_expected_incident_began(desk: Config) -> None:
     begun = parse_incident(later, "incidents/pay7.yaml", desk, utc("2026-11-24T18:00"))
     assert (begun.started, begun.latest.timeframe) == (utc("2026-11-24T17:10"), begun.update(1).timeframe)
     back = "  - at: 2026-11-21T10:10+01:00\n    status: retracted\n    because: It turned north.\n"
-    again = "  - at: 2026-11-21T10:20+01:00\n    status: reopened\n    issue: Cards fail.\n"
-    again += "    resolution: We look.\n    timeframe: unknown\n"
+    again = f"  - at: 2026-11-21T10:20+01:00\n    status: reopened\n{FRESH}"
     assert read(STORM + back + again, desk).started == utc("2026-11-21T09:20")
-
-
-def test_keys_of_later_verbs_are_part_of_the_format(desk: Config) -> None:
-    entry = "    corrects: 1\n    wrong: a\n    right: b\n    translations: {de: {issue: Ausfall}}\n"
-    entry += "    offer: A credit.\n    merged_into: pay6\n    expected_at: 2026-11-22T10:00\n"
-    top = "dedupe_key: alert-9\npostmortem: https://acme.example/pm\nbackup: sam\n"
-    assert faults(LEAST + SECOND + entry + top, desk) == []
 
 
 BAD = """\
@@ -205,7 +166,6 @@ updates:
 
 
 def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
-    """Each with line and column, what is wrong, and what to write; none of them twice in other words."""
     assert faults(BAD, desk) == [
         f"incidents/pay7.yaml:{line}"
         for line in (
@@ -234,9 +194,8 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
 
 # Text that is no incident; text below LEAST; what of LEAST is written otherwise; the same for a maintenance.
 REFUSED = [
-    *(("", "1:1: is empty"), ("# only a comment\n", "1:1: is empty")),
-    *(("- a\n", "1:1: is not a list of keys"), ("just words\n", "1:1: is not a list of keys")),
-    ("title: x\nseverity: 1\n", "1:1: 'updates' is missing"),
+    ("# only a comment\n", "1:1: is empty"),
+    *(("- a\n", "1:1: is not a list of keys"), ("title: x\nseverity: 1\n", "1:1: 'updates' is missing")),
     ("title: x\nseverity: 1\nupdates: []\n", "3:10: updates: is empty"),
     ("title: x\nseverity: 1\nupdates: soon\n", "3:10: updates: is not a list"),
     (REOPENED + "    ended: 2026-11-21T11:29\n", "17:12: ended is before it was reopened, at 2026-11-21T11"),
@@ -258,7 +217,6 @@ REFUSED_BELOW = [
     (END + "    ended: 2026-11-21T09:00\nstarted: 2026-11-21T09:30\n", "10:12: ended is before it started"),
     ("    audiences: [everyone]\n", "8:17: audiences: no [audiences.everyone] in commcast.toml; add"),
     ("    audiences: customers\n", "8:16: audiences: is not a list; write [customers]"),
-    ("    audiences: []\n", "8:16: audiences: is empty"),
     ("    affected: [db]\n", "8:16: affected: no [components.db] in commcast.toml; add it, or use one"),
     ("    corrects: 1\n", "8:15: no earlier update 1"),
     ("    confidence: sure\n", "8:17: confidence: 'sure' is not known"),
@@ -268,12 +226,10 @@ REFUSED_BELOW = [
     ("postmortem: javascript:alert(1)\n", "8:13: postmortem: is not a web address"),
 ]  # fmt: skip
 REFUSED_INSTEAD = [
-    ("severity: 2", "severity: true", "2:11: severity: must be 1"),
     ("severity: 2", "severity: '2'", "2:11: severity: must be 1"),
     ("severity: 2\n", "", "1:1: 'severity' is missing"),
     ("    timeframe: 1h to 2h\n", "", "4:5: 'timeframe' is missing"),
     ("Card payments fail", "404", "1:8: title: YAML reads 404 as a number"),
-    ("Card payments fail", ".nan", "1:8: title: YAML reads nan as a number"),
     ("Card payments fail", '"a\\nb"', "1:8: title: has a line break"),
     ("Card payments fail", "x" * 201, "1:8: title: is 201 characters long"),
     ("Some payments fail.", "x" * 4001, "5:12: issue: is 4001 characters long"),
@@ -342,19 +298,10 @@ def test_of_several_exit_codes_the_gravest_counts() -> None:
     assert gravest([]) is ExitCode.DONE
 
 
-# --- a folder of files --------------------------------------------------------------------------------------
-
-
 def test_broken_and_foreign_files_stop_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "desk").mkdir()
     config, folder = make_desk(tmp_path / "desk"), tmp_path / "desk" / "incidents"
-    texts = {
-        "good": LEAST,
-        "one": BAD,
-        "three": "title: [\n",
-        "a": LEAST + "id: x1\n",
-        "b": LEAST + "id: x1\n",
-    }
+    texts = {"good": LEAST, "one": BAD, "three": "title: [\n"} | dict.fromkeys("ab", LEAST + "id: x1\n")
     for name, text in {**texts, "a\x1b[31m\n": LEAST, "stumble": LEAST}.items():
         (folder / f"{name}.yaml").write_text(text)
     (folder / "two.yaml").write_bytes(b"title: caf\xe9\n")
@@ -411,23 +358,32 @@ def test_an_empty_folder_is_fine_a_lost_one_a_fault(tmp_path: Path, monkeypatch:
     folder.write_text("no folder")
     assert "is not a folder" in cannot_load()
 
-    def refuse(_: Path) -> list[str]:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    monkeypatch.setattr(os, "listdir", refuse)
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(os, "listdir", Mock(side_effect=refused))
     assert "incidents/: cannot be read: Permission denied" in cannot_load()
 
 
-WORST = {
-    "many-updates": LEAST + "  - {}\n" * 990,
-    "many broken updates": LEAST + "  - {a: 1, b: 2, at: x}\n" * 990,
-    "too many updates": LEAST + "  - {}\n" * 9000,
-    "many unknown keys": LEAST + "".join(f"k{n}: v\n" for n in range(9_900)),
-    "many names": LEAST + "    audiences: [" + "a,\n" * 9_900 + "]\n",
-    "long names": LEAST + "    audiences: [" + ("x" * 9_000 + ",\n") * 50 + "]\n",
-    "digits": LEAST.replace("1h to 2h", "1" * 9_000) + "    next_update: " + "9h" * 4_000 + "\n",
-}
+MIB = 1 << 20
+ALIASES = [f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(24)]
+WORST = (
+    # Incidents with too much of something.
+    *(LEAST + "  - {}\n" * 990, LEAST + "  - {a: 1, b: 2, at: x}\n" * 990, LEAST + "  - {}\n" * 9000),
+    LEAST + "".join(f"k{n}: v\n" for n in range(9_900)),
+    LEAST + "    audiences: [" + "a,\n" * 9_900 + "]\n",
+    LEAST + "    audiences: [" + ("x" * 9_000 + ",\n") * 50 + "]\n",
+    LEAST.replace("1h to 2h", "1" * 9_000) + "    next_update: " + "9h" * 4_000 + "\n",
+    # YAML that grows, or is deep, long or broken.
+    *("a: &a [x, x]\n" + "".join(ALIASES), "a: &a [*a]\n", 'a: "' + "x" * 8 * MIB + '"\n'),
+    *("a: " + "[" * 20_000, "[" * 20_000 + "]" * 20_000, "{a: " * 20_000, "- " * 5_000, "? " * 5_000),
+    *("".join(" " * n + "a:\n" for n in range(900)), ("issue: " + "a " * 9_900 + "\n") * 25),
+    *("a: " + "x" * 500_000, "".join(f"k{n}: v\n" for n in range(9_990)), "k: v\n" * 9_990),
+    *("---\n" * 9_990, "[" + "a, \n" * 9_990 + "]", "\n" * 9_990, "# x\n" * 9_990),
+    *('a: "' + ("\\n" * 4_990 + "\n") * 40 + '"', "a: |\n" + (" " + "x" * 9_900 + "\n") * 50),
+    *("a: >\n" + " a\n\n" * 4_900, "a: " + "!" * 19_900, "a: b: c\n" * 9_990, "a:" * 9_900),
+    *("issue: a # b\n  c\n" * 4_900, "%A\n" * 9_990),
+)
 
+# 200 MB of address space for a reader that starts at about 60, and 2 s for each.
 LOADER = """
 import resource, sys, time
 from datetime import datetime, UTC
@@ -442,30 +398,33 @@ for path in (Path(sys.argv[1]) / "incidents").iterdir():
     try:
         load_incident(path, config, datetime(2026, 11, 21, 12, tzinfo=UTC))
     except InputError as error:
-        print(len(str(error)))
+        print(str(error)[:200])
     took = time.process_time() - began
     assert took < 2, f"{path.name}: {took:.1f} s"
 """
 
 
-def test_each_of_the_worst_files_is_read_within_2_s_and_200_mb(tmp_path: Path) -> None:
+def test_each_of_the_worst_files_is_read_within_2_s_and_200_mb_and_a_pipe_at_once(tmp_path: Path) -> None:
     make_desk(tmp_path)
-    for name, text in WORST.items():
-        (tmp_path / "incidents" / f"{name}.yaml").write_text(text)
+    os.mkfifo(tmp_path / "incidents" / "pipe.yaml")
+    for number, text in enumerate((*WORST, "\n".join(["[" + "a," * 4_900] * 20))):
+        (tmp_path / "incidents" / f"worst{number}.yaml").write_text(text)
     command = [sys.executable, "-c", LOADER, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    assert "pipe.yaml: is not a regular file" in done.stdout
+    assert f"worst{len(WORST)}.yaml:5:792: has more than 20000 values" in done.stdout
 
 
 KEYS = "title severity updates id at issue status timeframe next_update for window ended".split()  # noqa: SIM905
 SCALARS = ["x", "1", "1h", "by 14:00", "resolved", "2026-11-21T10:05Z", "~", "true", ".nan", '"a: b"', "a #b"]
 VALUES = st.recursive(
     st.sampled_from(SCALARS),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(items) + "]"),
-        st.dictionaries(st.sampled_from(KEYS), inner, max_size=4).map(
-            lambda items: "{" + ", ".join(f"{key}: {value}" for key, value in items.items()) + "}"
-        ),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+        | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4).map(
+            lambda items: "{" + ", ".join(map(": ".join, items.items())) + "}"
+        )
     ),
     max_leaves=12,
 )
@@ -478,7 +437,6 @@ def test_any_keys_and_values_are_an_incident_or_faults(desk: Config, data: dict[
 
 
 def test_faults_show_no_address_no_number_and_no_control(desk: Config, tmp_path: Path) -> None:
-    """They go to logs and terminals: one line each, masked, not endless."""
     text = LEAST + '    owner: dana.reyes@acme.example\n    backup: "+49 30 5550100"\n'
     text += '    for: {"a\\nb": 3, "\\x1b[31m": {}}\n'
     found = faults(text + "    " + "k" * 900 + ": v\n", desk)
@@ -492,25 +450,15 @@ def test_faults_show_no_address_no_number_and_no_control(desk: Config, tmp_path:
 def test_the_schemas_are_of_use_to_a_yaml_editor() -> None:
     schema = incident_schema()
     entry = schema["$defs"]["UpdateEntry"]["properties"]
-    assert set(schema["required"]) == {"title", "severity", "updates"}
     assert entry["timeframe"]["type"] == entry["at"]["type"] == "string"
     assert {"for", "corrects", "wrong", "right", "translations", "offer"} <= set(entry)
-    assert schema["additionalProperties"] is False
+    assert schema["additionalProperties"] is False and "dedupe_key" in schema["properties"]
     properties = set(preset_schema()["properties"])
     assert "about" in properties and not {"id", "started"} & properties
 
 
-# --- presets ------------------------------------------------------------------------------------------------
-
-OWN = """\
-about: the night batch is late
-title: Statements are late
-severity: 3
-updates:
-  - issue: Statements are not ready yet.
-    resolution: We run the batch again.
-    timeframe: unknown
-"""
+OWN = "about: the night batch is late\ntitle: Statements are late\nseverity: 3\nupdates:\n"
+OWN += "  - issue: Statements are late.\n    resolution: We run it again.\n    timeframe: unknown\n"
 
 
 @pytest.fixture
@@ -520,7 +468,6 @@ def own_desk(tmp_path: Path) -> Config:
 
 
 def test_the_shipped_presets_are_ready(own_desk: Config) -> None:
-    """Each of the four makes an incident that loads, with no hole in its words."""
     presets = list_presets(own_desk)
     assert [preset.name for preset in presets] == ["dependency", "login", "payments", "slow"]
     for preset in presets:
@@ -532,15 +479,12 @@ def test_the_shipped_presets_are_ready(own_desk: Config) -> None:
         assert not set("<>{}[]_") & set(incident.latest.issue + incident.latest.resolution)
 
 
-def test_a_users_own_preset_hides_the_shipped_one(own_desk: Config) -> None:
+def test_a_users_own_preset_hides_the_shipped_and_an_unknown_names_the_known(own_desk: Config) -> None:
     (own_desk.folder / "presets" / "login.yaml").write_text(OWN)
     preset = find_preset(own_desk, "login")
     assert (preset.origin, preset.about) == ("presets", "the night batch is late")
     assert "about" not in preset.data
     assert len(list_presets(own_desk)) == 4
-
-
-def test_an_unknown_preset_names_the_known(own_desk: Config) -> None:
     for name, said in (("payment", "did you mean payments"), ("../../etc/passwd", "presets: dependency")):
         with pytest.raises(InputError, match=said):
             find_preset(own_desk, name)
@@ -551,7 +495,6 @@ def test_a_preset_holds_no_times_and_no_id(own_desk: Config) -> None:
     path.write_text(OWN.replace("  - is", "  - at: 2026-11-21T10:05Z\n    is") + "id: late\nstarted: x\n")
     with pytest.raises(InputError) as caught:
         find_preset(own_desk, "late")
-    assert [(fault.file, fault.line) for fault in caught.value.faults] == [
-        ("presets/late.yaml", line) for line in (5, 9, 10)
-    ]
+    assert [fault.line for fault in caught.value.faults] == [5, 9, 10]
+    assert caught.value.faults[0].file == "presets/late.yaml"
     assert find_preset(own_desk, "slow").origin == "shipped"

@@ -1,7 +1,4 @@
-"""YAML from people: plain data with places, all faults at once; what verbs write reads back equal.
-
-Hostile files are refused cheaply, and every byte that stood in a file stays.
-"""
+"""YAML from people: plain data with places, all faults at once; what verbs write reads back equal."""
 
 from __future__ import annotations
 
@@ -9,8 +6,6 @@ import errno
 import fcntl
 import os
 import stat
-import subprocess
-import sys
 from datetime import timedelta
 from itertools import takewhile
 from pathlib import Path
@@ -32,25 +27,6 @@ from commcast.model.incident import Status
 from tests.support.scenario import LEAST, NOW, create_incident, make_desk
 
 SENTENCES = frozenset({"issue", "title"})
-MIB = 1 << 20
-
-# Run in a process of its own: 200 MB of address space for a reader that starts at about 60, and 2 s for each.
-READER = """
-import resource, sys, time
-from pathlib import Path
-from commcast.errors import InputError
-from commcast.files import read_text_file
-from commcast.incidents.yaml import parse
-resource.setrlimit(resource.RLIMIT_AS, (200 << 20, 200 << 20))
-for path in map(Path, sys.argv[1:]):
-    began = time.process_time()
-    try:
-        parse(read_text_file(path), path.name, sentences=frozenset({"issue"}))
-    except InputError as error:
-        print(error)
-    took = time.process_time() - began
-    assert took < 2, f"{path.name}: {took:.1f} s"
-"""
 
 
 def faults(text: str) -> list[tuple[int, int, str]]:
@@ -60,18 +36,13 @@ def faults(text: str) -> list[tuple[int, int, str]]:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        *(
-            (f"a: {text}", text)
-            for text in ("no", "0123", "12:30", "2026-11-21", "0x1F", "1_000", "9" * 5000)
-        ),
-        ("a: 2026-11-21T10:05+01:00", "2026-11-21T10:05+01:00"),
+        *((f"a: {x}", x) for x in ("no", "0123", "12:30", "2026-11-21", "0x1F", "1_000", "9" * 5000)),
         *(("a: '1'", "1"), ("a: 1", 1), ("a: -0.5", -0.5), ("a: true", True), ("a: .nan", float("nan"))),
         *(("a: ~", None), ("a:", None), ("a: |\n  one\n  two\n", "one\ntwo\n")),
         *(("a: one\n  two # and a comment\n", "one two"), ("---\na: b\n...\n", "b")),
     ],
 )
 def test_strings_stay_strings(text: str, value: object) -> None:
-    """YAML 1.2 with fewer numbers: what a person would not call a number is text."""
     found = parse(text, "x.yaml").data["a"]
     assert repr(found) == repr(value)
 
@@ -82,10 +53,8 @@ def test_strings_stay_strings(text: str, value: object) -> None:
         *(("a: 1\nb: 2\na: 3\n", 3, 1, "twice"), ("a: 1\n---\nb: 2\n", 2, 1, "second document")),
         *(("a:\n\t- b\n", 2, 1, "tab"), ("a:\tb\n", 1, 3, "tab"), ("a: &x b\n", 1, 4, "anchor")),
         *(("a: *x\n", 1, 4, "alias"), ("a: &x\n", 1, 4, "anchor")),
-        ("a: !!python/object:os.system x\n", 1, 4, "tag"),
-        ("a: !include secrets.yaml\n", 1, 4, "tag"),
-        ("%YAML 1.1\n---\na: no\n", 1, 1, "directives"),
-        ('a: "never\nb: c\n', 1, 4, "never closed"),
+        *(("a: !!python/object:os.system x\n", 1, 4, "tag"), ("a: !include secrets.yaml\n", 1, 4, "tag")),
+        *(("%YAML 1.1\n---\na: no\n", 1, 1, "directives"), ('a: "never\nb: c\n', 1, 4, "never closed")),
         ('a: "one" two\n', 1, 10, "after the closing quote"),
         ("a: [b\nc: d\n", 2, 2, '": " inside the text that began in line 1'),
         *(("a: @home\n", 1, 4, "cannot start with @"), ("a: %x\n", 1, 4, "cannot start with %")),
@@ -97,10 +66,8 @@ def test_strings_stay_strings(text: str, value: object) -> None:
         *(("a: b\0c\n", 1, 5, "U+0000"), ("a: b\n# \u202e evil\n", 2, 3, "U+202E")),
         *(("a: b\rc: d\n", 1, 5, "U+000D"), ("a: \ufeffb\n", 1, 4, "U+FEFF")),
         *(("issue: cards fail # 40%\n", 1, 19, '" #"'), ("issue: cards\n  fail # 40%\n", 2, 8, '" #"')),
-        ("issue: cards # 40%\n  fail\n", 1, 14, '" #"'),
-        ("{issue: cards # 40%\n}\n", 1, 15, '" #"'),
-        ("issue: cards fail: all\n", 1, 18, '": "'),
-        ("{issue: cards fail: all}\n", 1, 19, '": "'),
+        *(("issue: cards # 40%\n  fail\n", 1, 14, '" #"'), ("{issue: cards # 40%\n}\n", 1, 15, '" #"')),
+        *(("issue: cards fail: all\n", 1, 18, '": "'), ("{issue: cards fail: all}\n", 1, 19, '": "')),
     ],
 )
 def test_what_yaml_would_misread_is_a_fault_in_place(text: str, line: int, column: int, what: str) -> None:
@@ -108,14 +75,9 @@ def test_what_yaml_would_misread_is_a_fault_in_place(text: str, line: int, colum
     assert any(f[:2] == (line, column) and what in f[2] for f in found), found
 
 
-@pytest.mark.parametrize(
-    "text", ["issue: 'a # b'", "issue: a#b", "severity: 1 # bad", "issue: |\n  a # b\n", "issue: a\n# b"]
-)
-def test_comments_are_fine_where_they_cut_no_sentence(text: str) -> None:
-    assert faults(text) == []
-
-
-def test_lines_behind_a_broken_one_are_still_read() -> None:
+def test_lines_behind_a_broken_one_are_read_and_comments_that_cut_no_sentence_are_fine() -> None:
+    for text in ("issue: 'a # b'", "issue: a#b", "severity: 1 # bad", "issue: |\n  a # b\n", "issue: a\n# b"):
+        assert faults(text) == []
     text = "a: one: two\nb: fine\nissue: three # four\nc: five: six\nb: again\n"
     assert [f[:2] for f in faults(text)] == [(1, 7), (3, 14), (4, 8), (5, 1)]
 
@@ -133,7 +95,6 @@ def test_places_count_from_one_and_name_the_nearest_value() -> None:
     [
         ("a: b".encode("utf-16"), "1:1: is UTF-16"),
         (b"a: b\nc: caf\xe9\n", "2:7: byte 0xe9 is not UTF-8"),
-        (b"a: b\nc: \xed\xa0\x80\n", "2:4: byte 0xed is not UTF-8"),
         (b"a: b\nc: \x00\n", r"2:4: control character U\+0000"),
         ("a: b".encode("utf-16-le"), r"1:2: control character U\+0000"),
     ],
@@ -164,57 +125,11 @@ def test_only_regular_files_inside_the_folder_are_read(tmp_path: Path) -> None:
         read_text_file(Path("/dev/zero"))
 
 
-HOSTILE = {
-    "alias bomb": "a: &a [x, x]\n"
-    + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(24)),
-    "recursive alias": "a: &a [*a]\n",
-    "8 MiB scalar": 'a: "' + "x" * 8 * MIB + '"\n',
-    "flow nesting": "a: " + "[" * 20_000,
-    "closed flow nesting": "[" * 20_000 + "]" * 20_000,
-    "brace nesting": "{a: " * 20_000,
-    "dash nesting": "- " * 5_000,
-    "indent nesting": "".join(" " * n + "a:\n" for n in range(900)),
-    "question nesting": "? " * 5_000,
-    "words": ("issue: " + "a " * 9_900 + "\n") * 25,
-    "long line": "a: " + "x" * 500_000,
-    "many keys": "".join(f"k{n}: v\n" for n in range(9_990)),
-    "same key": "k: v\n" * 9_990,
-    "many documents": "---\n" * 9_990,
-    "many values": "[" + "a, \n" * 9_990 + "]",
-    "many on a line": "\n".join(["[" + "a," * 4_900] * 20),
-    "blank lines": "\n" * 9_990,
-    "comments": "# x\n" * 9_990,
-    "quoted": 'a: "' + ("\\n" * 4_990 + "\n") * 40 + '"',
-    "block": "a: |\n" + (" " + "x" * 9_900 + "\n") * 50,
-    "folded": "a: >\n" + " a\n\n" * 4_900,
-    "tags": "a: " + "!" * 19_900,
-    "broken lines": "a: b: c\n" * 9_990,
-    "cut lines": "issue: a # b\n  c\n" * 4_900,
-    "colons": "a:" * 9_900,
-    "percent": "%A\n" * 9_990,
-}
-
-
-def test_each_hostile_text_is_refused_within_2_s_and_200_mb_and_a_pipe_at_once(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.yaml")
-    paths = [tmp_path / "pipe.yaml"]
-    for name, text in HOSTILE.items():
-        paths.append(tmp_path / f"{name}.yaml")
-        paths[-1].write_text(text)
-    command = [sys.executable, "-c", READER, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "pipe.yaml: is not a regular file" in done.stdout
-    assert "many on a line.yaml:5:792: has more than 20000 values" in done.stdout
-
-
 PIECES = ["a: ", "- ", "  ", " #", ": ", "&a", "*a", "---", *"b\n\"'{}[]#|>!\t\\?,"]
 
 
 @given(st.text(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 def test_any_text_is_data_or_faults(text: str) -> None:
-    """Nothing but InputError leaves the reader, and every fault has a place in the text."""
     document = examine(text, "x.yaml", sentences=SENTENCES)
     for fault in document.faults:
         assert 0 <= fault.line <= text.count("\n") + 1
@@ -222,17 +137,12 @@ def test_any_text_is_data_or_faults(text: str) -> None:
     assert document.faults or parse(text, "x.yaml").data == document.data
 
 
-# --- written by verbs ---------------------------------------------------------------------------------------
-
 EXAMPLE = (Path(__file__).parents[2] / "incidents" / "pay7.yaml").read_text()
 ENTRY = {"at": NOW, "status": Status.MONITORING, "issue": "It works.", "next_update": timedelta(minutes=20)}
 WRITTEN = {"at": "2026-11-21T12:00+00:00", "status": "monitoring", "issue": "It works.", "next_update": "20m"}
-ENTRY_LINES = """\
-  - at: 2026-11-21T12:00+00:00
-    status: monitoring
-    issue: It works.
-    next_update: 20m
-"""
+ENTRY_LINES = (
+    "  - at: 2026-11-21T12:00+00:00\n    status: monitoring\n    issue: It works.\n    next_update: 20m\n"
+)
 
 
 @pytest.fixture
@@ -255,7 +165,6 @@ def test_an_update_is_only_new_lines() -> None:
 FILES = {
     "keys below": LEAST + "started: 2026-11-21T10:00+01:00\n# the end\n",
     "comment of the update": LEAST + "    # db-3 again\n\n# about the file\n",
-    "comment below": LEAST + "\n\n# about the file\n",
     "comment between": LEAST + "\n# who leads\nowner: dana\n",
     "no line end": LEAST.rstrip("\n"),
     "no line end behind a block": LEAST + "    scope: |\n      all of it",
@@ -270,7 +179,6 @@ FILES = {
     "a document's end": "---\n" + LEAST + "...\n",
     "comments everywhere": "title: x # b\nupdates: # c\n  # d\n  - # e\n    issue: |  # f\n      g\n  # h\n",
     "quoted": LEAST + "    scope: 'it''s\n      all'\n",
-    "updates first": "updates:\n  - issue: a\n    timeframe: 1h\nseverity: 1\ntitle: x\n",
     "one line": '{title: x, severity: 1, updates: [{issue: "a"}]}',
 }
 
@@ -314,15 +222,38 @@ def test_what_cannot_be_edited_is_refused() -> None:
             with_at(LEAST, "x.yaml", number, NOW)
 
 
+# What YAML would read as something else; all other text is drawn below.
 WRITTEN_SO = [
-    *("Cards fail: all of them", "40% # of cards", "{a: down, 40%}", "[x]", "no", "~", "404", "0x1F", "1e3"),
+    *("Cards fail: all of them", "40% # of cards", "{a: down, 40%}", "no", "~", "404", "0x1F", "1e3", ".nan"),
     *(
-        *(".nan", "14:00", "2026-11-21", "- a", "? a", "a:", ": a", "#a", "'a'", '"a"', "it's \\n"),
-        *("@home", "`a`"),
+        "14:00",
+        "2026-11-21",
+        "- a",
+        "? a",
+        "#a",
+        "it's \\n",
+        "*a*",
+        "&a",
+        "!a",
+        "%a",
+        "|",
+        ">",
+        "--- a",
+        "...",
     ),
-    *("*a*", "&a", "!a", "%a", "|", ">", "--- a", "...", "one\ntwo", "one\n\n  two\n", "\n one", " one "),
-    *("one\n\ttwo", "tab\there", "é ü 日本 🙂 \u00a0x", "{{ name }} <b>", "$(id)", "x" * 4000, "", "=", "<<"),
-    *("a ,b", "a\u200bb", "yes", "Null", "12:30:45", "0o17", "+1", "a # b", "a\nb: c\n# d"),
+    *(
+        "one\n\n  two\n",
+        "\n one",
+        " one ",
+        "one\n\ttwo",
+        "x" * 4000,
+        "",
+        "=",
+        "<<",
+        "a\u200bb",
+        "Null",
+        "0o17",
+    ),
 ]
 
 
@@ -365,7 +296,6 @@ def test_a_whole_file_reads_back(top: dict[str, Any], updates: list[dict[str, An
 
 
 def test_a_new_file_is_made_once_and_whole(desk: Config) -> None:
-    """0644 whatever the umask, never over another file, nothing else left in the folder."""
     old_mask = os.umask(0o077)
     try:
         path = create_incident(desk, "pay7", {"title": "Cards: down", "severity": 1, "updates": [WRITTEN]})
@@ -376,13 +306,10 @@ def test_a_new_file_is_made_once_and_whole(desk: Config) -> None:
     assert path.read_text() == 'title: "Cards: down"\nseverity: 1\nupdates:\n' + ENTRY_LINES
     with pytest.raises(InputError, match="file exists"):
         create_incident(desk, "pay7", {"title": "x"})
+    for name in ("../x", "Pay7", "", "a/b", "-a", "x" * 41):
+        with pytest.raises(InputError, match="cannot be an id"):
+            create_incident(desk, name, {"title": "x"})
     assert [file.name for file in path.parent.iterdir()] == ["pay7.yaml"]
-
-
-@pytest.mark.parametrize("name", ["../x", "Pay7", "", "a/b", "-a", "x" * 41])
-def test_an_id_names_a_file_in_the_folder(desk: Config, name: str) -> None:
-    with pytest.raises(InputError, match="cannot be an id"):
-        create_incident(desk, name, {"title": "x"})
 
 
 def test_the_folder_is_made_but_not_followed_away(tmp_path: Path) -> None:
@@ -447,14 +374,15 @@ def test_writers_take_turns_and_a_full_disk_harms_none(desk: Config, monkeypatch
     assert [file.name for file in path.parent.iterdir()] == ["pay7.yaml"]
 
 
-@pytest.mark.parametrize(
-    ("title", "taken", "expected"),
-    [
-        ("Card payments fail in the EU", set(), "card1"),
-        ("Card payments fail in the EU", {"card1", "card2"}, "card3"),
-        *(("The API is slow", set(), "api1"), ("Überweisungen stocken", set(), "uberweis1")),
-        *(("決済が失敗", set(), "incident1"), ("", set(), "incident1")),
-    ],
-)
-def test_ids_can_be_said_on_the_phone(title: str, taken: set[str], expected: str) -> None:
-    assert new_incident_id(title, taken) == expected
+def test_ids_can_be_said_on_the_phone() -> None:
+    for title, expected in (
+        *(
+            *(
+                ("Card payments fail in the EU", "card3"),
+                ("The API is slow", "api1"),
+                ("決済が失敗", "incident1"),
+            ),
+        ),
+        *(("Überweisungen stocken", "uberweis1"), ("", "incident1")),
+    ):
+        assert new_incident_id(title, {"card1", "card2"}) == expected

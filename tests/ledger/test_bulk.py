@@ -23,19 +23,16 @@ from tests.ledger.conftest import ask, do
 from tests.support.desk import DESK, ME, NOW, OTHER, WORDS
 
 
-@pytest.fixture
-def filling(ledger: Ledger) -> Broadcast:
-    return begun(ledger)
-
-
-def begun(
-    ledger: Ledger, owner: str = ME, later: timedelta = timedelta(), channel: str = "email"
-) -> Broadcast:
+def begun(ledger: Ledger, owner: str = ME, later: timedelta = timedelta(), channel: str = "email") -> Any:
     about: dict[str, Any] = {"incident": "pay7", "notice": "update:1", "number": 1, "channel": channel}
     broadcast, mine = do(ledger, begin_freeze, owner=owner, now=NOW + later, **about)
     assert mine
-    assert isinstance(broadcast, Broadcast)
     return broadcast
+
+
+@pytest.fixture
+def filling(ledger: Ledger) -> Any:
+    return begun(ledger)
 
 
 def row(key: str, words: int | None = None, **values: object) -> GatheredRow:
@@ -60,8 +57,8 @@ def gather(ledger: Ledger, filling: Broadcast, *parts: Sequence[GatheredRow], ch
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 30, 137])
-def test_all_rows_arrive_once_however_many_turns_it_takes(
-    ledger: Ledger, filling: Broadcast, monkeypatch: pytest.MonkeyPatch, count: int
+def test_all_rows_arrive_once(
+    ledger: Ledger, filling: Any, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(bulk, "MOVED_AT_ONCE", 10)
     monkeypatch.setattr(bulk, "_AT_ONCE", 3)
@@ -105,29 +102,24 @@ def test_rows_of_two_notices_that_come_mixed_go_into_their_own_broadcasts(ledger
     assert found == {("email", "MAIL"), ("email", "ANOTHER MAIL"), ("sms", "TEXT")}
 
 
-def test_an_audience_of_better_rank_comes_first_and_the_first_row_of_an_address_stays(
-    ledger: Ledger, filling: Broadcast
-) -> None:
+def test_the_better_rank_and_the_first_row_of_an_address_stay(ledger: Ledger, filling: Broadcast) -> None:
     gather(ledger, filling, [row("z"), row("y", n=1)], [row("b"), row("y", n=2), row("a")])
     assert keys(ledger) == ["y", "z", "a", "b"]
     kept = ask(ledger, lambda c: c.execute(schema.delivery.select()).all())
     assert [each.recipient for each in kept if each.key == "y"] == [{"name": "y", "n": 1}]
 
 
-def test_a_freeze_that_was_lost_puts_nothing_in_and_says_so(ledger: Ledger, filling: Broadcast) -> None:
-    begun(ledger, OTHER, FREEZE_LEASE)
-    with pytest.raises(TryAgain, match="taken this broadcast over"):
-        gather(ledger, filling, [row("a")])
-    assert keys(ledger) == []
-
-
-def test_what_was_given_up_moves_no_more(ledger: Ledger, filling: Broadcast) -> None:
+def test_what_was_given_up_or_lost_puts_nothing_in(ledger: Ledger, filling: Broadcast) -> None:
     with pytest.raises(KeyboardInterrupt), Gathering(ledger, NOW, [filling]) as gathered:
         gathered.add(0, [row("a")])
         raise KeyboardInterrupt
     assert keys(ledger) == []
     gather(ledger, filling, [row("b")])
     assert keys(ledger) == ["b"]
+    begun(ledger, OTHER, FREEZE_LEASE)
+    with pytest.raises(TryAgain, match="taken this broadcast over"):
+        gather(ledger, filling, [row("c")])
+    assert keys(ledger) == []
 
 
 def test_others_write_while_rows_gather(ledger: Ledger, filling: Broadcast) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,21 +25,8 @@ from commcast.ledger.suppressions import Suppression, list_suppressions, suppres
 from commcast.ledger.tables import ALL_INCIDENTS, State, stamp
 from commcast.model.message import OutcomeKind
 from tests.ledger.conftest import ask, do, plans_of, rewrite
-from tests.support.desk import (
-    DESK,
-    LEASE,
-    ME,
-    NOW,
-    OTHER,
-    ROW,
-    WORDS,
-    answer,
-    claim,
-    fill,
-    said,
-    states,
-    told,
-)
+from tests.support import desk
+from tests.support.desk import LEASE, ME, NOW, OTHER, ROW, answer, claim, fill, said, states, told
 
 ACCEPTED, REJECTED, NOT_TAKEN = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED, OutcomeKind.NOT_TAKEN
 DEAD = "elsewhere|boot|pid:[1]|12|99"
@@ -54,15 +40,13 @@ def one(ledger: Ledger, **row: Any) -> tuple[Broadcast, int]:
 
 
 def claimed(ledger: Ledger, broadcast: Broadcast, count: int = 10, **more: Any) -> str:
-    """Claim deliveries; return their one-letter keys."""
     return "".join(each.key for each in claim(ledger, broadcast, count, **more).claims)
 
 
-# --- who claims what
 def test_what_one_process_claimed_no_other_can(ledger: Ledger) -> None:
     broadcast = fill(ledger, "abc")
     assert claimed(ledger, broadcast, 2) == "ab"
-    second = open_ledger(ledger.path, DESK)
+    second = open_ledger(ledger.path, desk.DESK)
     assert claimed(second, broadcast, owner=OTHER) == "c"
     second.close()
     assert claimed(ledger, broadcast) == ""
@@ -86,16 +70,8 @@ def test_a_claim_carries_all_that_a_message_needs_and_says_who_is_handed_it(ledg
     """Killed now, the delivery is asked for where it went, not where it had been before."""
     broadcast = fill(ledger, "a")
     found = claim(ledger, broadcast, limit=pace(0, provider="sendgrid")).claims[0]
-    about = {
-        "channel": "email",
-        "key": "a",
-        "address": "a",
-        "notice": "update:1",
-        "digest": "d",
-        "attempts": 1,
-    }
-    assert {name: getattr(found, name) for name in about} == about
-    assert found.recipient == {"name": "Ann"}
+    assert (found.channel, found.key, found.address, found.notice) == ("email", "a", "a", "update:1")
+    assert (found.digest, found.attempts, found.recipient) == ("d", 1, {"name": "Ann"})
     answer(ledger, broadcast, [said(found.delivery, NOT_TAKEN)])
     claim(ledger, broadcast, limit=pace(0))
     assert told(ledger)["a"].provider == "smtp"
@@ -110,9 +86,9 @@ def test_an_unfinished_list_and_a_failed_transaction_leave_no_claim(ledger: Ledg
     assert (states(ledger), told(ledger)["b"].attempts) == ({"a": "pending", "b": "pending"}, 0)
 
 
-@pytest.mark.parametrize(("stopped", "holds"), [("pay7", True), (ALL_INCIDENTS, True), ("web1", False)])
-def test_a_stop_holds_at_the_very_next_claim(ledger: Ledger, stopped: str, holds: bool) -> None:
-    broadcast = fill(ledger, "ab")
+@pytest.mark.parametrize("stopped", ["pay7", ALL_INCIDENTS, "web1"])
+def test_a_stop_holds_at_the_very_next_claim(ledger: Ledger, stopped: str) -> None:
+    broadcast, holds = fill(ledger, "ab"), stopped != "web1"
     first = claim(ledger, broadcast, 1).claims[0]
     do(ledger, fence.stop_incident, stopped, "dana", NOW)
     turn = answer(ledger, broadcast, [said(first.delivery, ACCEPTED)], 1)
@@ -148,7 +124,9 @@ def test_what_may_go_now_is_counted_by_notice(ledger: Ledger) -> None:
     assert [each.incident for each in ask(ledger, claims.ripe_now, NOW, "web2")] == ["web2"]
 
 
-def test_older_words_that_were_not_taken_do_not_follow_newer_ones(ledger: Ledger) -> None:
+def test_older_words_that_were_not_taken_do_not_follow_newer_ones_that_are_ready_for_them(
+    ledger: Ledger,
+) -> None:
     first = fill(ledger, "ab")
     mine = claim(ledger, first).claims
     fill(ledger, "a", number=2)
@@ -156,25 +134,17 @@ def test_older_words_that_were_not_taken_do_not_follow_newer_ones(ledger: Ledger
     assert claimed(ledger, first) == "b"
     found = ask(ledger, deliveries, "pay7")[0]
     assert (found.address, found.notice, found.reason) == ("a", "update:1", "superseded")
+    for number, state in ((3, State.SKIPPED), (4, State.REJECTED)):  # these go nowhere
+        fill(ledger, "b", number=number, row=replace(ROW, state=state))
+    for elsewhere in ({"finish": False}, {"channel": "sms"}, {"incident": "web1"}):
+        fill(ledger, "b", number=5, **elsewhere)
+    answer(ledger, first, [said(mine[1].delivery, NOT_TAKEN)])
+    assert claimed(ledger, first) == "b"
 
 
-@pytest.mark.parametrize("state", [State.SKIPPED, State.REJECTED])
-def test_newer_words_that_are_not_ready_or_go_nowhere_overtake_nothing(ledger: Ledger, state: State) -> None:
-    first, delivery = one(ledger)
-    fill(ledger, "a", number=2, row=replace(ROW, state=state))
-    fill(ledger, "a", number=3, finish=False)
-    fill(ledger, "a", number=4, channel="sms")
-    fill(ledger, "a", number=5, incident="web1")
-    answer(ledger, first, [said(delivery, NOT_TAKEN)])
-    assert claimed(ledger, first) == "a"
-
-
-# --- what becomes of a claim
 @pytest.mark.parametrize("first", list(OutcomeKind))
 @pytest.mark.parametrize("second", list(OutcomeKind))
-def test_only_the_owner_settles_and_the_first_answer_stands(
-    ledger: Ledger, first: OutcomeKind, second: OutcomeKind
-) -> None:
+def test_only_the_owner_settles_and_once(ledger: Ledger, first: OutcomeKind, second: OutcomeKind) -> None:
     """What was lost may be answered after all, but never goes back to pending."""
     broadcast, delivery = one(ledger)
     answer(ledger, broadcast, [said(delivery, first)], owner=OTHER)
@@ -191,22 +161,17 @@ def test_only_the_owner_settles_and_the_first_answer_stands(
     assert states(ledger) == {"a": second.value if answered else state}
 
 
-@pytest.mark.parametrize("kind", [ACCEPTED, REJECTED])
-def test_a_claim_ends_by_its_lease_or_with_its_owner(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, kind: OutcomeKind
-) -> None:
-    """At once if that process is dead; and a late answer settles it."""
+def test_a_claim_ends_by_its_lease_or_with_its_owner(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once if that process is dead."""
     broadcast = fill(ledger, "abc")
     claim(ledger, broadcast, 1, owner=DEAD)
-    mine = claim(ledger, broadcast, 1).claims[0]
+    claim(ledger, broadcast, 1)
     assert do(ledger, settle_lost, NOW + LEASE - TICK) == 0
     monkeypatch.setattr(settle, "is_dead", lambda owner: owner == DEAD)
     assert do(ledger, settle_lost, NOW) == 1
     assert states(ledger) == {"a": "unknown", "b": "claimed", "c": "pending"}
     assert do(ledger, settle_lost, NOW + LEASE) == 1
     assert (told(ledger)["b"].reason, told(ledger)["b"].state) == (settle.NO_ANSWER, "unknown")
-    answer(ledger, broadcast, [said(mine.delivery, kind)])
-    assert states(ledger) == {"a": "unknown", "b": kind.value, "c": "pending"}
 
 
 def test_what_was_not_taken_waits_for_its_time(ledger: Ledger) -> None:
@@ -228,28 +193,26 @@ def test_who_a_provider_names_dead_is_suppressed(ledger: Ledger) -> None:
     assert ask(ledger, list_suppressions) == (said_so,)
 
 
-@pytest.mark.parametrize(
-    ("goes", "kind", "state"),
-    [
-        (True, REJECTED, "unknown"),  # that the copy was refused does not say that the first was
-        (False, ACCEPTED, "accepted"),  # a first answer that comes after all keeps the copy back
-        (False, REJECTED, "pending"),
-    ],
-)
-def test_a_second_copy_for_a_person(ledger: Ledger, goes: bool, kind: OutcomeKind, state: str) -> None:
+def test_a_second_copy_for_a_person(ledger: Ledger) -> None:
+    """That it was refused does not say that the first was; a first answer after all keeps it back."""
     broadcast, delivery = one(ledger)
-    answer(ledger, broadcast, [said(delivery, OutcomeKind.UNKNOWN)])
-    rewrite(ledger, state=State.PENDING, doubted=1)
-    assert not goes or claimed(ledger, broadcast) == "a"
-    answer(ledger, broadcast, [said(delivery, kind)])
-    assert states(ledger) == {"a": state}
-    assert claimed(ledger, broadcast) == ("a" if state == "pending" else "")
+    for goes, kind, state in (
+        (True, REJECTED, "unknown"),
+        (False, ACCEPTED, "accepted"),
+        (False, REJECTED, "pending"),
+    ):
+        rewrite(ledger, state=State.PENDING, doubted=1)
+        assert not goes or claimed(ledger, broadcast) == "a"
+        answer(ledger, broadcast, [said(delivery, kind)])
+        assert states(ledger) == {"a": state}
+        assert claimed(ledger, broadcast) == ("a" if state == "pending" else "")
 
 
-# --- what the database itself refuses, and what it reads
-def test_the_key_refuses_a_second_row_for_one_notice_channel_and_address(ledger: Ledger) -> None:
+def test_the_table_refuses_a_second_row_for_one_notice_channel_and_address(
+    ledger: Ledger,
+) -> None:
     broadcast = fill(ledger, "a", finish=False)
-    words = do(ledger, broadcasts.add_composition, broadcast.id, WORDS)
+    words = do(ledger, broadcasts.add_composition, broadcast.id, desk.WORDS)
     again = replace(ROW, key="a", address="second", composition=words)
     do(ledger, broadcasts.add_rows, broadcast, [again], NOW)
     assert list(told(ledger)) == ["a"]
@@ -257,13 +220,6 @@ def test_the_key_refuses_a_second_row_for_one_notice_channel_and_address(ledger:
     with pytest.raises(IntegrityError), ledger.write() as connection:
         connection.execute(text(f"insert into delivery ({columns}) select {columns} from delivery"))  # noqa: S608
     assert states(ledger) == {"a": "pending"}
-
-
-def test_states_in_code_and_table_are_the_same(ledger: Ledger) -> None:
-    fill(ledger, "a")
-    for state in State:
-        rewrite(ledger, state=state)
-        assert states(ledger) == {"a": state.value}
     with pytest.raises(IntegrityError):
         rewrite(ledger, state="sent")
 
@@ -290,8 +246,6 @@ def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) ->
     assert [plan for plan in plans if plan.startswith("SCAN delivery")] == []
 
 
-# --- a provider's limit holds over all processes on one ledger, and so does a pause that it asked for
-
 SOON = timedelta(milliseconds=20)
 
 
@@ -307,25 +261,17 @@ def take(ledger: Ledger, limit: SendLimit, wanted: int, seconds: float = 0) -> t
         return settle.take_slots(connection, limit, slot, min(wanted, settle.room(limit, slot, now)))
 
 
-def test_slots_are_evenly_spaced_from_the_lead_on_and_never_shared(ledger: Ledger) -> None:
+def test_slots_are_evenly_spaced_from_the_lead_on_never_shared_and_within_a_second(ledger: Ledger) -> None:
+    """Also less than one a second; and a batch takes one slot, and the time of its messages."""
     taken = take(ledger, pace(20), 4) + take(ledger, pace(20), 4)
     assert taken == tuple(NOW + SOON + number * timedelta(seconds=0.05) for number in range(8))
     assert len(take(ledger, pace(20, provider="twilio"), 20)) == 20  # a pace of its own
-    slots = take(ledger, pace(100, batch=5, provider="sendgrid"), 12)  # a batch takes one slot
+    slots = take(ledger, pace(100, batch=5, provider="sendgrid"), 12)
     assert (len(slots), slots[1] - slots[0]) == (3, timedelta(seconds=0.05))
-
-
-@pytest.mark.parametrize(
-    ("limit", "looks"),
-    [
-        (pace(20), [(0, 20), (0, 0), (0.5, 10)]),  # a second ahead
-        (pace(0.2), [(0, 1), (4, 0), (5, 1)]),  # less than one a second
-        (pace(100, batch=5), [(0, 20)]),  # a batch takes the time of its messages
-    ],
-)
-def test_nobody_takes_more_than_a_second_ahead(ledger: Ledger, limit: SendLimit, looks: Any) -> None:
-    for seconds, slots in looks:
-        assert len(take(ledger, limit, 500, seconds)) == slots
+    fast, slow, batches = pace(20, 1, "fast"), pace(0.2, 1, "slow"), pace(100, 5, "batches")
+    assert [len(take(ledger, fast, 500, seconds)) for seconds in (0, 0, 0.5)] == [20, 0, 10]
+    assert [len(take(ledger, slow, 500, seconds)) for seconds in (0, 4, 5)] == [1, 0, 1]
+    assert len(take(ledger, batches, 500)) == 20
 
 
 @pytest.mark.parametrize("per_second", [20.0, 100.0])
@@ -339,11 +285,11 @@ def test_unused_slots_are_not_saved_up(ledger: Ledger, per_second: float) -> Non
     assert take(ledger, pace(per_second), 1) == (NOW + SOON,)
 
 
+LOOK = st.tuples(st.integers(0, 900), st.integers(1, 40))
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    per_second=st.sampled_from([1.0, 7.0, 20.0, 33.3]),
-    looks=st.lists(st.tuples(st.integers(0, 900), st.integers(1, 40)), min_size=2, max_size=25),
-)
+@given(st.sampled_from([1.0, 7.0, 20.0, 33.3]), st.lists(LOOK, min_size=2, max_size=25))
 def test_no_rolling_second_holds_more_than_the_limit(ledger: Ledger, per_second: float, looks: Any) -> None:
     """No matter who asks, when, and for how many."""
     do(ledger, lambda connection: connection.exec_driver_sql("delete from pace"))
@@ -355,15 +301,6 @@ def test_no_rolling_second_holds_more_than_the_limit(ledger: Ledger, per_second:
     for start in taken:
         within = [slot for slot in taken if start <= slot < start + timedelta(seconds=1)]
         assert len(within) <= -(-per_second // 1)
-
-
-def test_claims_come_with_their_slots_and_no_more_than_there_are(ledger: Ledger) -> None:
-    broadcast = fill(ledger, [str(number) for number in range(50)])
-    turn, again = (claim(ledger, broadcast, count=50, limit=pace(20)) for _ in range(2))
-    assert len(turn.claims) == len(turn.slots) == 20
-    assert again.claims == ()
-    assert again.next_try is not None
-    assert again.next_try > NOW
 
 
 def test_a_closed_provider_is_claimed_for_by_nobody_until_its_longest_pause_ends(ledger: Ledger) -> None:
@@ -408,41 +345,23 @@ def test_a_pause_is_lifted_by_a_person_or_void_where_no_clock_meant_it(ledger: L
     assert claimed(ledger, broadcast, limit=pace(0)) == "a"
 
 
-# --- owners: proof of death is needed, and nothing less will do
 def renamed(owner: str, **parts: str) -> str:
-    """Return an owner's name with some of its parts replaced."""
     names = ("host", "boot", "space", "pid", "started")
     found = dict(zip(names, owner.split("|"), strict=True))
     return "|".join({**found, **parts}[name] for name in names)
 
 
-@pytest.fixture(scope="module")
-def gone() -> str:
-    """The name of a process of this machine that ran and has ended."""
+def test_who_is_called_dead() -> None:
+    """Proof of death is needed, and nothing less will do."""
     script = "from commcast.ledger.settle import current_owner as o; print(o())"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.check_output([sys.executable, "-c", script], text=True, env=env).strip()
-
-
-@pytest.mark.parametrize(
-    ("owner", "dead"),
-    [
-        pytest.param(lambda gone: current_owner(), False, id="this process"),
-        pytest.param(lambda gone: gone, True, id="one that ended"),
-        pytest.param(lambda gone: renamed(current_owner(), started="1"), True, id="a number used again"),
-        pytest.param(lambda gone: renamed(gone, host="other"), False, id="another host's"),
-        pytest.param(lambda gone: renamed(gone, space="pid:[1]"), False, id="another container's"),
-        pytest.param(lambda gone: renamed(current_owner(), boot="earlier"), True, id="before the last boot"),
-        pytest.param(lambda gone: renamed(current_owner(), boot=""), False, id="no boot is known"),
-    ],
-)
-def test_who_is_called_dead(gone: str, owner: Callable[[str], str], dead: bool) -> None:
-    assert is_dead(owner(gone)) is dead
-    assert gone != current_owner() == current_owner()
-
-
-def test_a_process_that_waits_to_be_buried_is_dead() -> None:
-    """A zombie keeps its number and start time, and does nothing more."""
+    gone = subprocess.check_output([sys.executable, "-c", script], text=True, env=env).strip()
+    me = current_owner()
+    unproved = [me, renamed(gone, host="other"), renamed(gone, space="pid:[1]"), renamed(me, boot="")]
+    dead = [gone, renamed(me, started="1"), renamed(me, boot="earlier")]  # the second had its number before
+    assert [is_dead(each) for each in (*unproved, *dead)] == [False] * 4 + [True] * 3
+    assert gone != me == current_owner()
+    # A zombie keeps its number and start time, and does nothing more.
     child = subprocess.Popen([sys.executable, "-c", ""])
     try:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

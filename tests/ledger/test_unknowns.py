@@ -22,14 +22,13 @@ from commcast.ledger.unknowns import Doubt, Which, count_open, doubt_all_open, d
 from commcast.model.message import OutcomeKind
 from commcast.model.release import ELSEWHERE
 from tests.ledger.conftest import ask, do, forget, opt_out, rewrite
-from tests.support.desk import LEASE, ME, NOW, OTHER, ROW, answer, claim, fill, said, states, told, yes_to
+from tests.support.desk import LEASE, NOW, ROW, answer, claim, fill, said, states, told, yes_to
 
 LATER = NOW + timedelta(minutes=40)
 ALL = Which()
 
 
 def lose(ledger: Ledger, count: int, now: datetime = LATER) -> None:
-    """Let so many claims end without an answer."""
     assert do(ledger, settle_lost, now) == count
 
 
@@ -42,7 +41,6 @@ def lost(ledger: Ledger, keys: str, **more: Any) -> Broadcast:
 
 
 def lost_again(ledger: Ledger, broadcast: Broadcast, now: datetime = LATER) -> None:
-    """Claim what a person let go again; the run dies, too."""
     claim(ledger, broadcast, now=now)
     lose(ledger, 1, now + LEASE)
 
@@ -83,36 +81,27 @@ def by_hand(ledger: Ledger, *chosen: Candidate, state: State = State.ACCEPTED) -
     return do(ledger, resolutions.settle_by_hand, chosen, state, because="the log", by="dana", now=LATER)
 
 
-# --- when it was handed over, and which are meant
-@pytest.mark.parametrize(
-    ("settled", "ended"),
-    [
-        pytest.param(timedelta(seconds=30), timedelta(seconds=30), id="when it was settled"),
-        pytest.param(timedelta(hours=-1), timedelta(), id="a clock set back ends nothing before it begins"),
-        pytest.param(None, LEASE, id="a dead run's by its lease"),
-    ],
-)
-def test_a_hand_over_lies_between_its_claim_and_its_end(
-    ledger: Ledger, settled: timedelta | None, ended: timedelta
-) -> None:
-    broadcast = fill(ledger, "a")
-    mine = claim(ledger, broadcast).claims[0]
-    if settled is None:
-        lose(ledger, 1)
-    else:
-        answer(ledger, broadcast, [said(mine.delivery, OutcomeKind.UNKNOWN)], now=NOW + settled)
-    doubt = unknown(ledger)["a"]
-    assert (doubt.begun, doubt.ended) == (NOW, NOW + ended)
-    assert (doubt.provider, doubt.claim.attempts) == ("" if settled is None else "fake", 1)
-    assert doubt.claim.recipient == {"name": "Ann"}
-
-
-def test_what_went_twice_may_have_arrived_since_it_was_frozen(ledger: Ledger) -> None:
-    broadcast = lost(ledger, "a")
-    again(ledger, offered(ledger)["a"])
+def test_a_hand_over_lies_between_its_claim_and_its_end(ledger: Ledger) -> None:
+    """A clock set back ends nothing before it begins; a dead run's ends by its lease."""
+    broadcast = fill(ledger, "abc")
+    settled = {"a": timedelta(seconds=30), "b": timedelta(hours=-1)}
+    for mine in claim(ledger, broadcast).claims[:2]:
+        at = NOW + settled[mine.key]
+        answer(ledger, broadcast, [said(mine.delivery, OutcomeKind.UNKNOWN)], now=at)
+    lose(ledger, 1)
+    for key, (ended, provider) in {
+        "a": (settled["a"], "fake"),
+        "b": (timedelta(), "fake"),
+        "c": (LEASE, ""),
+    }.items():
+        doubt = unknown(ledger)[key]
+        assert (doubt.begun, doubt.ended) == (NOW, NOW + ended)
+        assert (doubt.provider, doubt.claim.attempts, doubt.claim.recipient) == (provider, 1, {"name": "Ann"})
+    # What went twice may have arrived since it was frozen.
+    again(ledger, offered(ledger)["c"])
     much_later = LATER + timedelta(hours=1)
     lost_again(ledger, broadcast, much_later)
-    doubt = unknown(ledger)["a"]
+    doubt = unknown(ledger)["c"]
     assert (doubt.begun, doubt.ended) == (NOW, much_later + LEASE)
 
 
@@ -130,7 +119,6 @@ def test_only_unknown_ones_are_found_in_chunks_and_by_what_is_asked(ledger: Ledg
     assert ask(ledger, doubt_groups, Which("web1")) == {}
 
 
-# --- what a provider's records say
 def test_what_is_proved_is_settled_with_its_proof(ledger: Ledger) -> None:
     lost(ledger, "a b")
     found = unknown(ledger)
@@ -189,10 +177,14 @@ def test_of_proof_and_late_answer_the_first_stands(ledger: Ledger, late: Outcome
 def test_what_was_sent_again_since_the_look_is_another_hand_over(ledger: Ledger) -> None:
     broadcast = lost(ledger, "a")
     seen = unknown(ledger)["a"]
+    assert not offered(ledger)["a"].was_asked
+    record(ledger, nothing(seen))
+    assert offered(ledger)["a"].was_asked
     again(ledger, offered(ledger)["a"])
     refused = accepted(seen, state=State.REJECTED)
     assert record(ledger, refused)[0][0] is State.PENDING
-    lost_again(ledger, broadcast)
+    lost_again(ledger, broadcast, LATER + timedelta(minutes=1))
+    assert not offered(ledger)["a"].was_asked
     assert record(ledger, refused, nothing(seen))[0][0] is State.UNKNOWN
     assert told(ledger)["a"].reason == NO_ANSWER
 
@@ -212,7 +204,6 @@ def test_one_message_never_stands_for_two(ledger: Ledger) -> None:
     assert [state for state, _ in without_id] == ["accepted"] * 2
 
 
-# --- what a person decides
 def test_sent_again_it_waits_in_doubt_with_who_said_so(ledger: Ledger) -> None:
     """Without the wait that the provider asked for; and given up, it is unknown again."""
     broadcast = fill(ledger, "ab")
@@ -243,12 +234,13 @@ def test_what_changed_meanwhile_is_not_decided_about(ledger: Ledger, decide: Cal
     assert [act.address for act in done(ledger)] == ["again", "seen"]
 
 
-@pytest.mark.parametrize("stopped", ["pay7", ALL_INCIDENTS])
-def test_nothing_of_a_stopped_incident_is_sent_again(ledger: Ledger, stopped: str) -> None:
+def test_nothing_of_a_stopped_incident_is_sent_again(ledger: Ledger) -> None:
     lost(ledger, "a")
-    do(ledger, fence.stop_incident, stopped, "kim", LATER)
-    with pytest.raises(DecisionNeeded, match=r"stopped by kim.*commcast resume pay7"):
-        again(ledger, *offered(ledger).values())
+    for stopped in ("pay7", ALL_INCIDENTS):
+        do(ledger, fence.stop_incident, stopped, "kim", LATER)
+        with pytest.raises(DecisionNeeded, match=r"stopped by kim.*commcast resume pay7"):
+            again(ledger, *offered(ledger).values())
+        do(ledger, fence.lift_stop, stopped, "kim", LATER)
     assert states(ledger) == {"a": "unknown"}
 
 
@@ -261,14 +253,9 @@ def test_who_must_not_hear_it_again_is_named_with_the_reason(ledger: Ledger) -> 
     opt_out(ledger, "silent")
     forget(ledger, "erased")
     seen = offered(ledger)
-    assert {address: each.unfit for address, each in seen.items()} == {
-        "fit": "",
-        "silent": "opted out",
-        "": "erased",
-        "late": "",
-        "by 2": "the promise in these words has passed",
-        "by 3": "",
-    }
+    unfit = {"silent": "opted out", "": "erased", "by 2": "the promise in these words has passed"}
+    assert {address: each.unfit for address, each in seen.items() if each.unfit} == unfit
+    assert seen.keys() == {*unfit, "fit", "late", "by 3"}
     opt_out(ledger, "late")
     assert again(ledger, *seen.values()) == {seen["fit"].delivery, seen["by 3"].delivery}
     lost_again(ledger, fill(ledger, ["other"], number=4))
@@ -277,8 +264,15 @@ def test_who_must_not_hear_it_again_is_named_with_the_reason(ledger: Ledger) -> 
 
 
 def test_newer_words_that_wait_are_told_from_those_that_have_gone(ledger: Ledger) -> None:
+    """What went nowhere, to others or elsewhere is no reason."""
     lost(ledger, "a")
-    newer = fill(ledger, "a", number=2)
+    do(ledger, yes_to, 7, "resolved")  # released, and not frozen yet
+    fill(ledger, "a", number=3, finish=False)
+    fill(ledger, "a", number=4, channel="sms")
+    fill(ledger, "a", number=5, incident="web1")
+    fill(ledger, "c", number=6)
+    assert offered(ledger, Which("pay7", "email"))["a"].unfit == ""
+    newer = fill(ledger, "a", number=8)
     waits = dict.fromkeys((State.HELD, State.PENDING, State.CLAIMED), "newer words are on the way to them")
     went = dict.fromkeys((State.ACCEPTED, State.UNKNOWN), "newer words have gone to them")
     for state in State:
@@ -287,36 +281,16 @@ def test_newer_words_that_wait_are_told_from_those_that_have_gone(ledger: Ledger
         assert found["update:1"] == {**waits, **went}.get(state, "")
 
 
-def test_newer_words_that_went_nowhere_or_elsewhere_are_no_reason(ledger: Ledger) -> None:
-    lost(ledger, "a")
-    do(ledger, yes_to, 7, "resolved")  # released, and not frozen yet
-    fill(ledger, "a", number=3, finish=False)
-    fill(ledger, "a", number=4, channel="sms")
-    fill(ledger, "a", number=5, incident="web1")
-    fill(ledger, "c", number=6)
-    assert offered(ledger, Which("pay7", "email"))["a"].unfit == ""
-
-
-def test_whether_records_were_asked_since_the_last_hand_over_is_known(ledger: Ledger) -> None:
-    broadcast = lost(ledger, "a")
-    assert not offered(ledger)["a"].was_asked
-    record(ledger, nothing(unknown(ledger)["a"]))
-    assert offered(ledger)["a"].was_asked
-    again(ledger, offered(ledger)["a"])
-    lost_again(ledger, broadcast, LATER + timedelta(minutes=1))
-    assert not offered(ledger)["a"].was_asked
-
-
-@pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED])
-def test_a_person_settles_with_their_name_and_reason(ledger: Ledger, state: State) -> None:
-    lost(ledger, "a b")
-    chosen = offered(ledger)["a"]
-    assert by_hand(ledger, chosen, state=state) == {chosen.delivery}
-    assert states(ledger) == {"a": state.value, "b": "unknown"}
-    assert told(ledger)["a"].reason == "settled by dana: the log"
-    (act,) = done(ledger)
-    assert (act.what, act.became, act.by, act.detail) == ("settle", state, "dana", "the log")
-    assert ask(ledger, resolutions.states_of, [chosen.delivery]) == [state]
+def test_a_person_settles_with_their_name_and_reason(ledger: Ledger) -> None:
+    lost(ledger, "a b c")
+    for key, state in (("a", State.ACCEPTED), ("b", State.REJECTED)):
+        chosen = offered(ledger)[key]
+        assert by_hand(ledger, chosen, state=state) == {chosen.delivery}
+        assert (told(ledger)[key].state, told(ledger)[key].reason) == (state, "settled by dana: the log")
+        act = done(ledger)[-1]
+        assert (act.what, act.became, act.by, act.detail) == ("settle", state, "dana", "the log")
+        assert ask(ledger, resolutions.states_of, [chosen.delivery]) == [state]
+    assert states(ledger)["c"] == "unknown"
 
 
 def test_nothing_that_was_seen_or_decided_names_somebody_erased(ledger: Ledger) -> None:
@@ -328,19 +302,8 @@ def test_nothing_that_was_seen_or_decided_names_somebody_erased(ledger: Ledger) 
     by_number = {each.delivery: each for each in ask(ledger, candidates, ALL, LATER)}
     by_hand(ledger, by_number[found["c"].claim.delivery])
     rows = ask(ledger, lambda c: c.execute(select(schema.delivery).order_by(schema.delivery.c.id)).all())
-    assert [(row.state, row.provider_id, row.address, row.reason) for row in rows] == [
-        ("accepted", "", "", ""),
-        ("unknown", "", "", NO_ANSWER),
-        ("accepted", "", "", ""),
-    ]
-
-
-def test_what_a_living_process_holds_is_nobodys_to_decide(ledger: Ledger) -> None:
-    broadcast = fill(ledger, "ab")
-    claim(ledger, broadcast, 1, owner=OTHER)
-    claim(ledger, broadcast, 1, owner=ME)
-    lose(ledger, 0, NOW + timedelta(minutes=1))
-    assert offered(ledger) == {}
+    nameless = [("accepted", "", "", ""), ("unknown", "", "", NO_ANSWER), ("accepted", "", "", "")]
+    assert [(row.state, row.provider_id, row.address, row.reason) for row in rows] == nameless
 
 
 def test_a_thousand_decisions_are_one_transaction(ledger: Ledger) -> None:
@@ -352,7 +315,6 @@ def test_a_thousand_decisions_are_one_transaction(ledger: Ledger) -> None:
     assert len(again(ledger, *offered(ledger).values())) == len(done(ledger)) == 1200
 
 
-# --- a ledger that is older than what was sent: all that it has open is in doubt
 def test_what_waits_is_held_or_claimed_becomes_unknown_and_what_is_over_stays(ledger: Ledger) -> None:
     """A provider is asked about all the time since the backup."""
     claim(ledger, fill(ledger, ["claimed", "pending"]), 1)

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, update
 
-from commcast.ledger import (
-    broadcasts,
-    chronicle,
-    claims,
-    history,
-    oncall,
-    overview,
-    receipts,
-    releases,
-    resolutions,
-    suppressions,
-    unknowns,
-    wrong_words,
-)
+from commcast.ledger import broadcasts, chronicle, history, oncall, overview, suppressions, wrong_words
 from commcast.ledger import tables as schema
 from commcast.ledger.chronicle import Scope
+from commcast.ledger.claims import ripe_now
+from commcast.ledger.receipts import open_ids, open_providers
+from commcast.ledger.releases import unfinished_incidents
+from commcast.ledger.resolutions import candidates
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import State, stamp
-from commcast.ledger.unknowns import Which
+from commcast.ledger.unknowns import Which, acts, count_open, doubt_groups, doubts, ids_of_others
 from commcast.model.history import WrongWords
 from commcast.model.incident import Channel
 from commcast.plan.reasons import HELD_BACK
@@ -100,15 +91,9 @@ def heard(channel: str, notice: str) -> Look:
     return lambda c: history.histories(c, b"secret", "pay7", notice, channel, KEYS, WRONG, ["new1"])
 
 
-def told_of_others(c: Connection) -> Iterator[int]:
-    for story in wrong_words.other_stories(c, "pay7"):
-        yield wrong_words.told_among(c, story, KEYS)
-
-
+PLEDGES: tuple[Callable[..., Any], ...] = (chronicle.read_promised, chronicle.read_stated)
 LOOKUPS: dict[str, Look] = {
-    "readers of the next update": heard("email", "update:3"),
-    "readers of an update that was told": heard("email", "update:2"),
-    "readers by text": heard("sms", "update:3"),
+    **{f"readers of {of}": heard(*of.split()) for of in ("email update:3", "email update:2", "sms update:3")},
     "who was told before": lambda c: list(history.told_people(c, "pay7", "email", "update:9", ["new1"])),
     "told from an update on": lambda c: list(history.told_people(c, "pay7", "email", "update:9", (), 3)),
     "skipped ones": lambda c: history.count_skipped(c, "pay7", {"update:2", "update:3"}, HELD_BACK),
@@ -119,35 +104,35 @@ LOOKUPS: dict[str, Look] = {
     "broadcasts": lambda c: [broadcasts.broadcasts_of(c, name) for name in ("pay7", "new1")],
     "open broadcasts": broadcasts.open_broadcasts,
     "held rows": lambda c: [broadcasts.held_rows(c, name, LATER) for name in ("pay7", "new1")],
-    "what may go now": lambda c: list(claims.ripe_now(c, LATER)),
-    "unfinished incidents": releases.unfinished_incidents,
+    "what may go now": lambda c: list(ripe_now(c, LATER)),
+    "unfinished incidents": unfinished_incidents,
     "frozen words": lambda c: list(wrong_words.frozen_words(c, "pay7")),
     "who heard wrong words": lambda c: wrong_words.told_wrong(c, "pay7", "email", KEYS, WRONG),
     "on their way": lambda c: wrong_words.on_their_way(c, "pay7"),
     "other stories": lambda c: wrong_words.other_stories(c, "pay7"),
-    "told of another story": lambda c: list(told_of_others(c)),
+    "told of another story": lambda c: [
+        wrong_words.told_among(c, story, KEYS) for story in wrong_words.other_stories(c, "pay7")
+    ],
     "counts by broadcast": overview.count_broadcasts,
     "under way": lambda c: overview.under_way(overview.count_broadcasts(c)),
     "overviews": overview.overviews,
     "report: counts": lambda c: chronicle.read_counted(c, Scope(since=SINCE)),
     "report: counts of nudges": lambda c: chronicle.read_counted(c, Scope("~pay7")),
-    "report: promises": lambda c: chronicle.read_promised(c, Scope("pay7")),
-    "report: promises stated": lambda c: chronicle.read_stated(c, Scope("pay7")),
-    "report: texts": lambda c: chronicle.read_texts(c, Scope("pay7")),
-    "report: texts sent": lambda c: chronicle.read_texts_sent(c, "pay7"),
+    "report: promises, those stated": lambda c: [look(c, Scope("pay7")) for look in PLEDGES],
+    "report: texts": lambda c: (chronicle.read_texts(c, Scope("pay7")), chronicle.read_texts_sent(c, "pay7")),
     "report: accepted": lambda c: chronicle.messages_accepted(c, "pay7"),
     "nudges given": lambda c: (oncall.nudges_given(c, "pay7"), oncall.nudges_given(c, "new1")),
     "last nudges": oncall.last_nudges,
     "why a nudge reached nobody": lambda c: oncall.failures(c, "pay7", "nudge:draft:2"),
     "what a tick asks": lambda c: oncall.tick_snapshot(c, with_command=False),
-    "providers to ask for receipts": lambda c: receipts.open_providers(c, SINCE),
-    "ids to ask for receipts": lambda c: receipts.open_ids(c, "fake", Channel.EMAIL, SINCE),
-    "unknown ones by group": lambda c: unknowns.doubt_groups(c, Which()),
-    "unknown ones": lambda c: unknowns.doubts(c, Which(), ["", "fake"], after=0, limit=1000),
-    "unknown ones to decide about": lambda c: resolutions.candidates(c, Which(), LATER),
-    "ids of others": lambda c: unknowns.ids_of_others(c, "email", KEYS, ()),
-    "acts": lambda c: list(unknowns.acts(c, "pay7")),
-    "open ones": unknowns.count_open,
+    "providers to ask for receipts": lambda c: open_providers(c, SINCE),
+    "ids to ask for receipts": lambda c: open_ids(c, "fake", Channel.EMAIL, SINCE),
+    "unknown ones by group": lambda c: doubt_groups(c, Which()),
+    "unknown ones": lambda c: doubts(c, Which(), ["", "fake"], after=0, limit=1000),
+    "unknown ones to decide about": lambda c: candidates(c, Which(), LATER),
+    "ids of others": lambda c: ids_of_others(c, "email", KEYS, ()),
+    "acts": lambda c: list(acts(c, "pay7")),
+    "open ones": count_open,
     "what spoke lately": lambda c: suppressions.look_back(c, "pay7", "update:9", "email", LATER, cap=1),
     "messages lately": lately(suppressions.messages_lately, "pay7", KEYS),
     "held back since": lately(suppressions.held_back_since, KEYS, HELD_BACK),

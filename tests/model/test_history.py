@@ -7,14 +7,12 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-import pytest
-
 from commcast.model.history import Heard, NewestRelease, audience_progress
 from commcast.model.incident import AudienceWords, Incident, Status, Timeframe, Update, Window
 from commcast.model.oncall import Drift, Handover, OnDuty, drift_of, on_duty_for, owner_since, who_is_on_duty
 from commcast.model.release import _NOT_PUBLISHED, changed, digest, drafts, facts
 from commcast.oncall.ticks import not_kept
-from tests.support.values import AT, config_of, incident_of, released, story, update_of
+from tests.support.values import AT, cases, config_of, incident_of, released, story, update_of
 
 MINUTE = timedelta(minutes=1)
 
@@ -70,34 +68,24 @@ STANDS: dict[str, tuple[list[Heard], NewestRelease, int | None]] = {
 }
 
 
-@pytest.mark.parametrize(("heard", "newest", "promised"), STANDS.values(), ids=STANDS.keys())
-def test_which_promise_is_open(heard: Sequence[Heard], newest: NewestRelease, promised: int | None) -> None:
-    found = audience_progress("customers", heard, newest)
-    assert found.promised == (None if promised is None else at(promised))
-    assert found.is_late(at(100)) is (promised is not None)
+def test_which_promise_is_open() -> None:
+    for rule, (heard, newest, promised) in STANDS.items():
+        found = audience_progress("customers", heard, newest)
+        assert found.promised == (None if promised is None else at(promised)), rule
+        assert found.is_late(at(100)) is (promised is not None), rule
 
 
-@pytest.mark.parametrize(
-    ("heard", "notice", "channels", "told_at", "waits"),
-    [
-        (
-            [FIRST, holding(1, 40), holding(1, 40, channel="sms"), update(2, 60, told=0, waits=3)],
-            *("holding:40", ("email", "sms"), 10, 3),
-        ),
-        # A text that kept a promise is the last word to an audience without email, and to no other.
-        ([sms(1, 15), text(2, 90)], "holding:90/customers", ("sms",), 20, 0),
-        ([FIRST, sms(1, 15), text(2, 90)], "update:1", ("email", "sms"), 10, 0),
-    ],
-)
-def test_the_newest_notice_that_reached_somebody_is_what_it_was_told(
-    heard: Sequence[Heard], notice: str, channels: tuple[str, ...], told_at: int, waits: int
-) -> None:
-    found = audience_progress("customers", heard, SECOND)
-    assert (found.notice, found.channels, found.told_at) == (notice, channels, at(told_at))
-    assert (found.number, found.waits) == (2 if notice.endswith("customers") else 1, waits)
+def test_the_newest_notice_that_reached_somebody_is_what_it_was_told() -> None:
+    """A text that kept a promise is the last word to an audience without email, and to no other."""
+    both = [FIRST, holding(1, 40), holding(1, 40, channel="sms"), update(2, 60, told=0, waits=3)]
+    for heard, *told in (
+        (both, "holding:40", ("email", "sms"), at(10), 1, 3),
+        ([sms(1, 15), text(2, 90)], "holding:90/customers", ("sms",), at(20), 2, 0),
+        ([FIRST, sms(1, 15), text(2, 90)], "update:1", ("email", "sms"), at(10), 1, 0),
+    ):
+        found = audience_progress("customers", heard, SECOND)
+        assert [found.notice, found.channels, found.told_at, found.number, found.waits] == told
 
-
-# --- release ------------------------------------------------------------------------------------------------
 
 BASE = incident_of(update_of(1, ended=None))
 
@@ -112,17 +100,11 @@ OTHER_VALUES: dict[str, Any] = {
     **dict.fromkeys(("issue", "resolution", "scope", "action", "nothing_new", "fixed", "remains"), "x"),
     **dict.fromkeys(("if_it_persists", "because", "wrong", "right", "merged_into"), "x"),
     **dict.fromkeys(("next_update", "expected_at", "ended"), AT + 5 * MINUTE),
-    "at": AT + MINUTE,
-    "status": Status.MONITORING,
-    "severity": 2,
-    "affected": ("api",),
-    "audiences": ("board",),
-    "timeframe": Timeframe(latest=AT),
-    "words": {"board": AudienceWords(issue="x")},
-    "window": Window(start=AT, end=AT + timedelta(hours=1)),
-    "corrects": (1,),
-    "check_in": ("board",),
+    **dict.fromkeys(("audiences", "check_in", "affected"), ("board",)),
 }
+OTHER_VALUES |= {"at": AT + MINUTE, "status": Status.MONITORING, "severity": 2, "corrects": (1,)}
+OTHER_VALUES |= {"timeframe": Timeframe(latest=AT), "words": {"board": AudienceWords(issue="x")}}
+OTHER_VALUES["window"] = Window(start=AT, end=AT + timedelta(hours=1))
 
 
 def test_all_that_a_reader_may_get_is_in_the_digest_and_nothing_else() -> None:
@@ -158,9 +140,6 @@ def test_a_changed_release_says_how_it_was() -> None:
     assert "updates" not in facts(BASE, BASE.latest)["incident"]
 
 
-# --- on call ------------------------------------------------------------------------------------------------
-
-
 def offered(person: str, minute: int = 0) -> Handover:
     return Handover(person, "dana", AT + minute * MINUTE)
 
@@ -171,26 +150,27 @@ def taken(person: str, minute: int = 0) -> Handover:
     return Handover(person, "dana", at, taken_by=person, taken_at=at + MINUTE)
 
 
-@pytest.mark.parametrize(
-    ("handovers", "owner", "backup", "waits_for"),
-    [
-        pytest.param([], "dana", "sam", None, id="the file's own words where nothing was handed over"),
-        pytest.param([offered("alex")], "dana", "sam", "alex", id="until it is taken the earlier owner is"),
-        pytest.param([taken("alex")], "alex", "sam", None, id="taken: the new one is"),
-        pytest.param([offered("alex"), offered("kim", 1)], "dana", "sam", "kim", id="the second replaces"),
-        pytest.param([offered("alex"), taken("kim", 1)], "kim", "sam", None, id="taken by another: no offer"),
-        pytest.param([taken("alex"), offered("kim", 5)], "alex", "sam", "kim", id="handed on, not taken yet"),
-        pytest.param([taken("alex"), taken("kim", 5)], "kim", "sam", None, id="handed on and taken"),
-        pytest.param([taken("sam")], "sam", "dana", None, id="the backup takes over: two people stay two"),
-        pytest.param([taken("sam"), taken("dana", 5)], "dana", "sam", None, id="and gives it back"),
-        pytest.param([taken("dana")], "dana", "sam", None, id="taken by its owner: nothing moves"),
-        pytest.param([offered("dana")], "dana", "sam", None, id="offered to its owner: nothing waits"),
-    ],
-)
-def test_who_is_on_duty(handovers: list[Handover], owner: str, backup: str, waits_for: str | None) -> None:
+@cases("""
+    happened    | owner | backup | waits_for
+                | dana  | sam    |        # the file's own words
+    alex?       | dana  | sam    | alex   # until it is taken the earlier owner is
+    alex        | alex  | sam    |
+    alex? kim?  | dana  | sam    | kim    # the second offer replaces the first
+    alex? kim   | kim   | sam    |        # taken by another: no offer
+    alex kim?   | alex  | sam    | kim
+    alex kim    | kim   | sam    |
+    sam         | sam   | dana   |        # the backup takes over: two people stay two
+    sam dana    | dana  | sam    |
+    dana        | dana  | sam    |        # taken by its owner: nothing moves
+    dana?       | dana  | sam    |        # offered to its owner: nothing waits
+""")
+def test_who_is_on_duty(happened: str, owner: str, backup: str, waits_for: str) -> None:
+    """What was offered has a question mark; what was not was taken, five minutes after the one before."""
+    steps = enumerate(happened.split())
+    handovers = [(offered if name[-1] == "?" else taken)(name.strip("?"), 5 * n) for n, name in steps]
     found = who_is_on_duty("dana", "sam", handovers)
     assert (found.owner, found.backup) == (owner, backup)
-    assert (found.offered.person if found.offered else None) == waits_for
+    assert (found.offered.person if found.offered else "") == waits_for
 
 
 def test_an_incident_without_an_owner_can_be_taken_and_a_later_owner_in_the_file_counts() -> None:
@@ -206,50 +186,36 @@ def owned(*owners: str | None, named: int = 1) -> Incident:
     return incident_of(*(update_of(n, owner=owner, owner_named=n == named) for n, owner in pairs))
 
 
-@pytest.mark.parametrize(
-    ("incident", "minutes"),
-    [
-        pytest.param(owned(None, None, None), None, id="none names one"),
-        pytest.param(owned("dana", "dana", "dana"), None, id="only the first does"),
-        pytest.param(owned("dana", "kim", "kim"), 10, id="another one"),
-        pytest.param(owned("dana", "dana", "dana", named=2), 10, id="the same one again"),
-    ],
-)
-def test_the_file_names_an_owner_anew_where_an_update_does(incident: Incident, minutes: int | None) -> None:
-    """dana lost it to sam: whom the file names after that has it."""
-    assert owner_since(incident) == (None if minutes is None else AT + minutes * MINUTE)
-    owner = "sam" if minutes is None else incident.latest.owner
-    assert on_duty_for(incident, [taken("sam", 5)]).owner == owner
-    assert on_duty_for(incident, [taken("sam", 10)]).owner == "sam"
-
-
-# --- drift --------------------------------------------------------------------------------------------------
+def test_the_file_names_an_owner_anew_where_an_update_does() -> None:
+    """dana lost it to sam: whom the file names after that has it, another one or the same one again."""
+    once = owned(None, None, None), owned("dana", "dana", "dana")
+    anew = owned("dana", "kim", "kim"), owned("dana", "dana", "dana", named=2)
+    assert [owner_since(each) for each in (*once, *anew)] == [None, None, at(10), at(10)]
+    owners = [on_duty_for(each, [taken("sam", 5)]).owner for each in (*once, *anew)]
+    assert owners == ["sam", "sam", "kim", "dana"]
+    assert {on_duty_for(each, [taken("sam", 10)]).owner for each in (*once, *anew)} == {"sam"}
 
 
 def ticks(*apart: float) -> Sequence[datetime]:
-    """Return ticks so many minutes after one another."""
     return [AT + minutes * MINUTE for minutes in accumulate(apart, initial=0.0)]
 
 
-@pytest.mark.parametrize(
-    ("apart", "typical", "worst"),
-    [
-        pytest.param([1] * 30, 1, 1, id="cron"),
-        pytest.param([5, 5, 17, 5, 5, 8], 5, 17, id="of few the worst is the latest"),
-        pytest.param([1] * 97 + [7, 1, 9], 1, 1, id="of many the two latest of a hundred do not count"),
-        pytest.param([5] * 90 + [17] * 10, 5, 17, id="but one in ten does"),
-        pytest.param([5, 5, 5, 5, 480, 5], 5, 5, id="a machine that slept is a gap"),
-        pytest.param([60, 62, 70, 90, 61], 62, 90, id="hourly ticks are no gaps"),
-        pytest.param([5, *[0.05, 4.95] * 3, 0.05], 5, 5, id="two hosts at once are one"),
-    ],
-)
-def test_typical_and_worst(apart: Sequence[float], typical: float, worst: float) -> None:
-    found = drift_of(ticks(*apart))
-    assert found is not None
-    assert (found.typical, found.worst) == (typical * MINUTE, worst * MINUTE)
+DRIFTS: dict[str, tuple[Sequence[float], int, int]] = {
+    "cron": ([1] * 30, 1, 1),
+    "of few the worst is the latest": ([5, 5, 17, 5, 5, 8], 5, 17),
+    "of many the two latest of a hundred do not count": ([1] * 97 + [7, 1, 9], 1, 1),
+    "but one in ten does": ([5] * 90 + [17] * 10, 5, 17),
+    "a machine that slept is a gap": ([5, 5, 5, 5, 480, 5], 5, 5),
+    "hourly ticks are no gaps": ([60, 62, 70, 90, 61], 62, 90),
+    "two hosts at once are one": ([5, *[0.05, 4.95] * 3, 0.05], 5, 5),
+}
 
 
-def test_too_few_ticks_tell_nothing_and_gaps_and_hosts_are_told() -> None:
+def test_typical_and_worst_and_too_few_ticks_tell_nothing() -> None:
+    for rule, (apart, typical, worst) in DRIFTS.items():
+        found = drift_of(ticks(*apart))
+        assert found is not None, rule
+        assert (found.typical, found.worst) == (typical * MINUTE, worst * MINUTE), rule
     assert {drift_of(ticks(*apart)) for apart in ([], [1], [1, 1, 1], [0.1] * 10)} == {drift_of([])} == {None}
     found = drift_of(ticks(5, 5, 480, 5, 5, 600), ["b", "a", "b"])
     assert found == Drift(5 * MINUTE, 5 * MINUTE, 6, 2, 600 * MINUTE, ("b", "a"))

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.model.text import (
-    SmsSize,
-    as_said,
-    holds,
-    measure,
-    nearest,
-    put_right,
-    put_title_right,
-    replace_lookalikes,
-)
+from commcast.model.text import SmsSize, as_said, holds, measure, nearest, put_right, put_title_right
+from commcast.model.text import replace_lookalikes as plainly
+from tests.support.values import cases
 
-SIZES = [
+SIZES: list[tuple[Any, ...]] = [
     # text, encoding, units, segments, forced by; compared with Twilio's own calculator
     *(("", "GSM-7", 0, 1, ""), ("Card payments fail", "GSM-7", 18, 1, "")),
     *(("a" * 160, "GSM-7", 160, 1, ""), ("a" * 161, "GSM-7", 161, 2, ""), ("a" * 306, "GSM-7", 306, 2, "")),
@@ -37,22 +31,16 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "encoding", "units", "segments", "forced_by"), SIZES)
-def test_texts_are_sized_as_billed(
-    text: str, encoding: str, units: int, segments: int, forced_by: str
-) -> None:
-    assert measure(text) == SmsSize(encoding, units, segments, forced_by)
+def test_texts_are_sized_as_billed_and_what_no_phone_can_show_is_refused() -> None:
+    for text, *size in SIZES:
+        assert measure(text) == SmsSize(*size)
+    for text in ("\x1b", "red \x1b[31m", "half \ud83d", "\udc00"):
+        with pytest.raises(ValueError, match=";"):
+            measure(text)
 
 
-@pytest.mark.parametrize("text", ["\x1b", "red \x1b[31m", "half \ud83d", "\udc00"])
-def test_what_no_phone_can_show_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=";"):
-        measure(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "plain", "replaced"),
-    [
+def test_look_alikes_are_replaced_and_named() -> None:
+    for text, plain, replaced in (
         ("plain", "plain", ()),
         ("“Hi” – it’s…", '"Hi" - it\'s...', (("“", '"'), ("”", '"'), ("–", "-"), ("’", "'"), ("…", "..."))),
         ("10\u00a0min ’’", "10 min ''", (("\u00a0", " "), ("’", "'"))),
@@ -60,12 +48,8 @@ def test_what_no_phone_can_show_is_refused(text: str) -> None:
         ("a\u2028b\tc", "a\nb c", (("\u2028", "\n"), ("\t", " "))),
         ("Łukasz, Garçon, жду 😀", "Łukasz, Garçon, жду 😀", ()),
         ("👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧", ()),
-    ],
-)
-def test_look_alikes_are_replaced_and_named(
-    text: str, plain: str, replaced: tuple[tuple[str, str], ...]
-) -> None:
-    assert replace_lookalikes(text) == (plain, replaced)
+    ):
+        assert plainly(text) == (plain, replaced)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x1b"), max_size=500)
@@ -88,45 +72,38 @@ def test_segments_hold_all_units_and_lose_at_most_one_unit_each(text: str) -> No
 
 @given(texts, texts)
 def test_replacing_in_parts_equals_replacing_the_whole_and_keeps_every_letter(left: str, right: str) -> None:
-    whole, replaced = replace_lookalikes(left + right)
-    assert whole == replace_lookalikes(left)[0] + replace_lookalikes(right)[0]
-    assert replace_lookalikes(whole) == (whole, ())
+    whole, replaced = plainly(left + right)
+    assert whole == plainly(left)[0] + plainly(right)[0]
+    assert plainly(whole) == (whole, ())
     assert all(char in left + right for char, _ in replaced)
     assert all(measure(replacement).encoding == "GSM-7" for _, replacement in replaced)
     assert {char for char, _ in replaced if unicodedata.category(char)[0] == "L"} <= set("ʹʻʼˈ")
 
 
-# --- wrong words --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "wrong", "right", "found"),
-    [
-        ("It takes\n3\n  Hours.", "3 hours", "4 hours", "It takes\n4 hours."),
-        ("It takes 13 hours, or 1.3 hours, or 3 hoursish.", "3 hours", "x", None),
-        ("3.5 apples", "3", "x", None),
-        ("We said ‘now’.", "'now'", "then", "We said then."),
-        ("Three hours. Not three hours.", "three hours", "one hour", "One hour. Not one hour."),
-        # A stop that follows already is not doubled.
-        ("Cards fail again.", "cards fail again", "Cards fail.", "Cards fail."),
-        ("Cards fail again!", "cards fail again", "Cards fail.", "Cards fail!"),
-        ("Cards fail again, and more.", "cards fail again", "Cards fail.", "Cards fail, and more."),
-        ("Cards fail again", "cards fail again", "Cards fail.", "Cards fail."),
-        ("Cards fail again. More.", "cards fail again", "at 3 p.m.", "At 3 p.m. More."),
-    ],
-)
-def test_wrong_words_are_found_and_put_right(text: str, wrong: str, right: str, found: str | None) -> None:
-    """In any case and over line ends, and never inside another word or number."""
-    assert holds(text, wrong) is (found is not None)
+@cases(r"""
+    text                                            | wrong            | right       | found
+    It takes\n3\n  Hours.                           | 3 hours          | 4 hours     | It takes\n4 hours.
+    It takes 13 hours, or 1.3 hours, or 3 hoursish. | 3 hours          | x           |
+    3.5 apples                                      | 3                | x           |
+    We said ‘now’.                                  | 'now'            | then        | We said then.
+    Three hours. Not three hours.                   | three hours      | one hour    | One hour. Not one hour.
+    Cards fail again.                               | cards fail again | Cards fail. | Cards fail.
+    Cards fail again!                               | cards fail again | Cards fail. | Cards fail!
+    Cards fail again, and more.                     | cards fail again | Cards fail. | Cards fail, and more.
+    Cards fail again                                | cards fail again | Cards fail. | Cards fail.
+    Cards fail again. More.                         | cards fail again | at 3 p.m.   | At 3 p.m. More.
+""")
+def test_wrong_words_are_found_and_put_right(text: str, wrong: str, right: str, found: str) -> None:
+    """In any case, over line ends, never inside another word or number; a stop is not doubled."""
+    text, found = text.replace(r"\n", "\n"), found.replace(r"\n", "\n")
+    assert holds(text, wrong) is bool(found)
     assert put_right(text, wrong, right) == (found or text)
 
 
-def test_a_title_gets_no_stop() -> None:
+def test_a_title_gets_no_stop_and_wrong_words_are_quoted_in_the_letter_case_they_had() -> None:
     assert put_title_right("Cards fail again", "cards fail again", "Cards fail.") == "Cards fail"
     assert put_title_right("Cards fail now", "now", "at 3 p.m.") == "Cards fail at 3 p.m."
 
-
-def test_wrong_words_are_quoted_in_the_letter_case_they_had_and_near_ones_are_named() -> None:
     assert as_said(["No.", "Oh: Cards\nfail."], "cards fail") == "Cards fail"
     assert as_said(["Cards fail.", "The cards fail."], "cards fail") == "cards fail"
     assert as_said(["Nothing."], "cards fail") == "cards fail"
@@ -138,9 +115,7 @@ PHRASE = st.lists(st.text("abcdefgh0123456789", min_size=1, max_size=6), min_siz
 
 
 @given(before=PHRASE, wrong=PHRASE, right=PHRASE, behind=PHRASE)
-def test_what_is_put_right_says_only_the_right_words(
-    before: str, wrong: str, right: str, behind: str
-) -> None:
+def test_what_is_put_right_says_the_right_words(before: str, wrong: str, right: str, behind: str) -> None:
     text, expected = f"{before} {wrong} {behind}", f"{before} {right} {behind}"
     assert holds(text, wrong)
     corrected = put_right(text, wrong, right)

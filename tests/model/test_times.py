@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import locale
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.model.times import (
-    moment,
-    parse_clock_time,
-    parse_duration,
-    parse_instant,
-    parse_promise,
-    parse_timeframe,
-    short_duration,
-    span,
-    spoken_duration,
-    write_instant,
-)
+from commcast.model import times
+from commcast.model.times import moment, parse_instant, short_duration, span
 from tests.support.values import rows
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -33,8 +23,6 @@ MINUTE = timedelta(minutes=1)
 def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
-
-# --- read as people write them ------------------------------------------------------------------------------
 
 LENGTHS = {"20m": 20, "1h30m": 90, "1.5h": 90, "2d": 2880, "1 hour": 60, " 90 min ": 90}
 INSTANTS = {
@@ -54,46 +42,32 @@ TIMEFRAMES = {
 PROMISES = {"20m": 20, "10:30": 25, "2026-11-21T10:30+01:00": 25}
 
 
-def length(text: str) -> timedelta:
-    return parse_duration(text)
-
-
-def instant(text: str) -> datetime:
-    return parse_instant(text, BERLIN)
-
-
-def clock_time(text: str) -> datetime:
-    return parse_clock_time(text, AT, BERLIN)
+instant = partial(parse_instant, zone=BERLIN)
+clock_time = partial(times.parse_clock_time, after=AT, zone=BERLIN)
+promise = partial(times.parse_promise, at=AT, zone=BERLIN)
 
 
 def timeframe(text: str) -> tuple[datetime | None, datetime | None]:
-    found = parse_timeframe(text, AT, BERLIN)
+    found = times.parse_timeframe(text, AT, BERLIN)
     assert found.known is (found.latest is not None)
     return found.earliest, found.latest
 
 
-def promise(text: str) -> datetime:
-    return parse_promise(text, AT, BERLIN)
-
-
-@pytest.mark.parametrize(
-    ("read", "text", "meant"),
-    [
-        *((length, text, minutes * MINUTE) for text, minutes in LENGTHS.items()),
-        *((instant, text, at) for text, at in INSTANTS.items()),
-        *((clock_time, text, utc(at)) for text, at in CLOCK_TIMES.items()),
-        *((timeframe, text, tuple(at and utc(at) for at in span)) for text, span in TIMEFRAMES.items()),
-        *((promise, text, AT + minutes * MINUTE) for text, minutes in PROMISES.items()),
-    ],
-)
-def test_what_people_write_has_one_meaning(read: Callable[[str], object], text: str, meant: object) -> None:
+def test_what_people_write_has_one_meaning() -> None:
     """A length of time; a moment; the next such time of day; an estimate and a promise from an update on."""
-    assert read(text) == meant
+    assert {text: times.parse_duration(text) / MINUTE for text in LENGTHS} == LENGTHS
+    assert {text: instant(text) for text in INSTANTS} == INSTANTS
+    assert {text: clock_time(text) for text in CLOCK_TIMES} == {
+        text: utc(at) for text, at in CLOCK_TIMES.items()
+    }
+    spans = {text: tuple(at and utc(at) for at in span) for text, span in TIMEFRAMES.items()}
+    assert {text: timeframe(text) for text in TIMEFRAMES} == spans
+    assert {text: (promise(text) - AT) / MINUTE for text in PROMISES} == PROMISES
 
 
 REFUSED: list[tuple[Callable[[str], object], str, list[str]]] = [
-    (length, "write", ["", "20", "1:30", "-5m", "0m", "20m ago", "soon", "m", "9999d"]),
-    (length, "write", ["1" * 50 + "m", "9" * 20 + "h"]),
+    (times.parse_duration, "write", ["", "20", "1:30", "-5m", "0m", "20m ago", "soon", "m", "9999d"]),
+    (times.parse_duration, "write", ["1" * 50 + "m", "9" * 20 + "h"]),
     (instant, "not a moment that exists; ", ["2026-02-30T10:00Z", "2026-11-21T25:00Z", "2026-11-21T24:00Z"]),
     (instant, "not a moment that exists; ", ["2026-11-21T23:59:60Z", "2026-13-01T10:00Z"]),
     (instant, "years .*; ", ["99999-01-01T10:00Z", "1999-12-31T23:59Z"]),
@@ -104,32 +78,27 @@ REFUSED: list[tuple[Callable[[str], object], str, list[str]]] = [
     (instant, r"occurs twice .*; .*02:30\+02:00 or 2026-10-25T02:30\+01:00", ["2026-10-25T02:30"]),
     (lambda text: parse_instant(text, None), "no offset .*; ", ["2026-11-21T10:05"]),
     (clock_time, "clock time; write", ["24:00", "12:60", "2pm", "1400", "", "14:00:00"]),
-    (lambda text: parse_clock_time(text, utc("2026-03-28T20:00"), BERLIN), "does not exist", ["02:30"]),
+    (lambda text: times.parse_clock_time(text, utc("2026-03-28T20:00"), BERLIN), "does not exist", ["02:30"]),
     (timeframe, "; ", ["soon", "2", "2h to 1h", "1h to", "by noon", "by 2026-11-21 09:00", "1 to 2h"]),
     (promise, "; ", ["20", "soon", "2026-11-21T10:05+01:00", "2026-11-21T10:00+01:00", "0m", "10:99"]),
 ]
 
 
-@pytest.mark.parametrize(
-    ("read", "what", "text"), [(read, what, text) for read, what, texts in REFUSED for text in texts]
-)
-def test_what_can_be_misread_is_refused_in_words(read: Callable[[str], object], what: str, text: str) -> None:
-    with pytest.raises(ValueError, match=what):
-        read(text)
-
-
-@given(st.integers(min_value=1, max_value=500_000))
-def test_a_length_that_is_written_reads_back(minutes: int) -> None:
-    assert parse_duration(short_duration(minutes * MINUTE)) == minutes * MINUTE
+@pytest.mark.parametrize(("read", "what", "texts"), REFUSED)
+def test_what_can_be_misread_is_refused(read: Callable[[str], object], what: str, texts: list[str]) -> None:
+    for text in texts:
+        with pytest.raises(ValueError, match=what):
+            read(text)
 
 
 OFFSETS = st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 MOMENTS = st.datetimes(datetime(2000, 1, 2), datetime(2100, 12, 30), timezones=OFFSETS)  # noqa: DTZ001
 
 
-@given(MOMENTS)
-def test_a_moment_that_is_written_reads_back(moment: datetime) -> None:
-    assert parse_instant(write_instant(moment), None) == moment.replace(microsecond=0)
+@given(st.integers(min_value=1, max_value=500_000), MOMENTS)
+def test_a_length_and_a_moment_that_are_written_read_back(minutes: int, moment: datetime) -> None:
+    assert times.parse_duration(short_duration(minutes * MINUTE)) == minutes * MINUTE
+    assert parse_instant(times.write_instant(moment), None) == moment.replace(microsecond=0)
 
 
 @given(st.text(max_size=40), st.sampled_from([timeframe, promise]))
@@ -140,19 +109,11 @@ def test_any_text_is_a_time_or_a_value_error(text: str, read: Callable[[str], ob
         assert "; " in str(error)
 
 
-# --- shown as readers see them ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("seconds", "written", "said"),
-    [
-        *((30, "30s", "less than a minute"), (60, "1m", "1 minute"), (7500, "2h5m", "2 hours 5 minutes")),
-        (90_000, "1d1h", "1 day 1 hour"),
-    ],
-)
-def test_lengths_are_short_in_files_and_words_for_readers(seconds: int, written: str, said: str) -> None:
-    length = timedelta(seconds=seconds)
-    assert (short_duration(length), spoken_duration(length)) == (written, said)
+def test_lengths_are_short_in_files_and_words_for_readers() -> None:
+    short = {30: "30s", 60: "1m", 7500: "2h5m", 90_000: "1d1h"}
+    said = ["less than a minute", "1 minute", "2 hours 5 minutes", "1 day 1 hour"]
+    assert [short_duration(timedelta(seconds=each)) for each in short] == [*short.values()]
+    assert [times.spoken_duration(timedelta(seconds=each)) for each in short] == said
 
 
 # When it is, where the reader is, when they read it, a form, and what they see in it.
@@ -170,19 +131,15 @@ SHOWN = """
 2026-10-25T01:30 | Europe/Berlin |                  | clock | 02:30 CET
 2026-11-21T09:05 | UTC               | 2026-11-21T09:05 | both  | 09:05 UTC
 2026-11-21T09:05 | UTC               | 2026-11-21T09:05 | full  | Sat 21 Nov 2026, 09:05 UTC
-2026-11-21T09:05 | Asia/Dubai        | 2026-11-21T09:05 | clock | 13:05 UTC+4
 2026-11-21T09:05 | Asia/Kathmandu    | 2026-11-21T09:05 | clock | 14:50 UTC+5:45
 2026-11-21T09:05 | America/Sao_Paulo | 2026-11-21T09:05 | clock | 06:05 UTC-3
 2026-11-21T09:05 | Pacific/Marquesas | 2026-11-21T09:05 | clock | 23:35 UTC-9:30
-2026-11-21T09:05 | Europe/London     | 2026-11-21T09:05 | clock | 09:05 GMT
 2026-11-21T09:05 | America/New_York  | 2026-11-21T09:05 | clock | 04:05 EST
 """
 
 
 @pytest.mark.parametrize(("at", "zone", "told", "form", "shown"), rows(SHOWN))
-def test_a_moment_names_its_zone_and_any_day_the_reader_would_not_think_of(
-    at: str, zone: str, told: str, form: str, shown: str
-) -> None:
+def test_a_moment_names_its_zone_and_odd_days(at: str, zone: str, told: str, form: str, shown: str) -> None:
     assert moment(utc(at), ZoneInfo(zone), utc(told) if told else None)[form] == shown
 
 
@@ -197,8 +154,6 @@ SPANS = """
 2026-11-21T23:30 | 2026-11-22T00:30 | Europe/Berlin | both    | Sun 22 Nov, 00:30 to 01:30 CET (Sat 23:30 to Sun 00:30 UTC)
 2026-11-21T23:30 | 2026-11-22T00:30 | Europe/Berlin | sms     | Sun 22 Nov 00:30 to 01:30 CET
 2026-11-20T22:30 | 2026-11-20T23:30 | Europe/Berlin | both    | Fri 20 Nov, 23:30 to Sat 21 Nov, 00:30 CET (22:30 to 23:30 UTC)
-2026-11-20T22:30 | 2026-11-20T23:30 | Europe/Berlin | sms     | Fri 20 Nov 23:30 to Sat 21 Nov 00:30 CET
-2026-12-31T22:30 | 2026-12-31T23:30 | Europe/Berlin | both    | Thu 31 Dec, 23:30 to Fri 1 Jan 2027, 00:30 CET (22:30 to 23:30 UTC)
 2026-12-31T22:30 | 2026-12-31T23:30 | Europe/Berlin | sms     | Thu 31 Dec 23:30 to Fri 1 Jan 2027 00:30 CET
 2026-11-22T03:42 | 2026-11-22T04:42 | Europe/Berlin | between | on Sun 22 Nov between 04:42 and 05:42 CET (03:42 to 04:42 UTC)
 2026-11-21T23:30 | 2026-11-22T00:30 | America/New_York | both | 18:30 to 19:30 EST (23:30 to Sun 00:30 UTC)
@@ -211,20 +166,15 @@ SPANS = """
 
 
 @pytest.mark.parametrize(("start", "end", "zone", "form", "shown"), rows(SPANS))
-def test_a_span_names_its_zone_once_and_each_day_the_reader_would_not_think_of(
-    start: str, end: str, zone: str, form: str, shown: str
-) -> None:
+def test_a_span_names_its_zone_and_days_once(start: str, end: str, zone: str, form: str, shown: str) -> None:
     assert span(utc(start), utc(end), ZoneInfo(zone), AT)[form] == shown
 
 
-def test_a_change_of_the_clocks_inside_a_span_shows_both_letters() -> None:
+def test_a_change_of_the_clocks_inside_a_span_shows_both_letters_and_no_zone_is_refused() -> None:
     shown = span(utc("2026-10-25T00:30"), utc("2026-10-25T01:30"), BERLIN, utc("2026-10-24T23:00"))
     assert shown["both"] == "02:30 CEST to 02:30 CET (00:30 to 01:30 UTC)"
     assert shown["between"].startswith("between 02:30 CEST and 02:30 CET (")
     assert shown["sms"] == "02:30 CEST to 02:30 CET"
-
-
-def test_a_time_without_a_zone_is_refused() -> None:
     naive = AT.replace(tzinfo=None)
     with pytest.raises(ValueError, match="without a zone"):
         moment(naive, BERLIN, AT)
@@ -240,8 +190,3 @@ def test_every_zone_gives_short_ascii_words_and_the_exact_moment(at: datetime, z
     shown = moment(at, zone, AT)
     assert all(text.isascii() and len(text) < 60 for text in shown.values())
     assert abs((datetime.fromisoformat(shown["iso"]) - at).total_seconds()) < 1
-
-
-def test_the_words_are_english_whatever_the_machine_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locale, "setlocale", lambda *_: pytest.fail("asked for the locale"))
-    assert moment(AT, BERLIN, None)["full"].startswith("Sat 21 Nov")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,19 +27,12 @@ def nudges(told: Told, now: datetime, given_before: frozenset[str] = frozenset()
     return nudges_due(told.incident, told.history, lines, told.config, now, drafted={}, nudged=given_before)
 
 
-def for_customers(told: Told, minutes: int) -> list[Nudge]:
-    return [nudge for nudge in nudges(told, AT + minutes * MINUTE) if "customers" in nudge.audiences]
-
-
 def quiet(*statuses: Status, after: int = 0) -> Told:
     """Return an incident with these updates, told some minutes after AT; silence is left to the nudge."""
     told = Told(story(*(statuses or (S.INVESTIGATING,))), config_of())
     told.release()
     told.tick(AT + after * MINUTE)
     return told
-
-
-# --- promises
 
 
 @cases("""
@@ -65,7 +57,7 @@ def test_when_and_how_somebody_is_nudged_about_a_promise(
     told.history = replace(told.history, stopped_by="dana" if "stopped" in silence else "")
     if held_at:
         told.tick(AT + int(held_at) * MINUTE)
-    found = for_customers(told, int(minute))
+    found = [each for each in nudges(told, AT + int(minute) * MINUTE) if "customers" in each.audiences]
     shown = [(each.id.rpartition(":")[2], each.why, each.backup_too, " ".join(each.held)) for each in found]
     assert shown == ([(mark, why, bool(both), held)] if mark else [])
     stop = "dana stopped it; commcast resume pay7 lifts the stop." if "stopped" in silence else ""
@@ -86,14 +78,11 @@ def test_a_nudge_is_given_once_with_the_line_to_paste_and_twice_in_a_long_wait()
     assert ids == [(), ("50",), ("50",), ("85",)]
 
 
-def test_what_was_never_sent_is_told_to_the_backup_too() -> None:
+def test_what_was_never_sent_is_told_to_the_backup_too_and_nobody_is_nudged_after_the_end() -> None:
     told = Told(story(S.INVESTIGATING), config_of())
     told.release()
     (unsent,) = nudges(told, AT + 21 * MINUTE)
     assert (unsent.why, unsent.backup_too, unsent.line) == (Why.LATE, True, "commcast send pay7 --late")
-
-
-def test_nobody_is_nudged_after_the_end() -> None:
     told = quiet()
     told.write(AT + 5 * MINUTE, S.RESOLVED)
     assert [nudges(told, AT + minute * MINUTE) for minute in range(5, 100)] == [()] * 95
@@ -118,9 +107,6 @@ def test_no_promise_passes_without_a_nudge(gaps: list[int], holds: bool) -> None
                 assert any(said.promised.strftime("%Y-%m-%dT%H:%M:%SZ:") in each for each in seen)
 
 
-# --- drafts, estimates, planned work, broken files
-
-
 def test_a_draft_is_nudged_for_after_three_minutes_and_a_passed_estimate_and_a_broken_file_once() -> None:
     for minutes, wanted in ((2, []), (3, [("nudge:draft:1", "commcast send pay7")])):
         now = AT + minutes * MINUTE
@@ -136,26 +122,19 @@ def test_a_draft_is_nudged_for_after_three_minutes_and_a_passed_estimate_and_a_b
     assert one == same != other
 
 
-@pytest.mark.parametrize(("before", "marks"), [(31, []), (30, ["30m"]), (10, ["10m"])])
-def test_both_ends_of_a_window_are_nudged_for(before: int, marks: list[str]) -> None:
+def test_both_ends_of_a_window_are_nudged_for() -> None:
     planned, working = quiet(S.SCHEDULED), quiet(S.SCHEDULED, S.IN_PROGRESS, after=10)
     window = planned.incident.latest.window
     assert window is not None
-    for told, moment, line in (
-        (planned, window.start, "commcast start pay7"),
-        (working, window.end, "commcast complete pay7"),
-    ):
-        found = nudges(told, moment - before * MINUTE)
-        assert [nudge.id.rpartition(":")[2] for nudge in found] == marks
-        assert {nudge.line for nudge in found} <= {line}
+    for told, moment, verb in ((planned, window.start, "start"), (working, window.end, "complete")):
+        found = [[*nudges(told, moment - before * MINUTE)] for before in (31, 30, 10)]
+        assert [[each.id.rpartition(":")[2] for each in some] for some in found] == [[], ["30m"], ["10m"]]
+        assert {nudge.line for some in found for nudge in some} == {f"commcast {verb} pay7"}
     assert first_nudge(planned.incident.latest, AT, window.start) == window.start - 30 * MINUTE
 
 
-# --- hand-overs
-
-PEOPLE = config_of(
-    people={"dana": {"name": "Dana Reyes"}, "sam": {"name": "Sam Oyo"}, "kim": {"name": "Kim"}}
-)
+NAMES = {"dana": "Dana Reyes", "sam": "Sam Oyo", "kim": "Kim"}
+PEOPLE = config_of(people={key: {"name": name} for key, name in NAMES.items()})
 OWNED = incident_of(update_of(1, owner="dana"))
 OFFERED = Handover("sam", "dana", AT)
 TAKEN = Handover("sam", "dana", AT, taken_by="sam", taken_at=AT + timedelta(minutes=2))
@@ -178,32 +157,24 @@ def test_an_offer_is_told_to_both_once_and_once_more_when_nobody_takes_it() -> N
 LATER = Handover("kim", "sam", AT + timedelta(minutes=5))
 
 
-@pytest.mark.parametrize(
-    ("handovers", "told", "note"),
-    [
-        ([OFFERED], ("dana", "sam"), "Dana Reyes offers this to Sam Oyo"),
-        ([Handover("sam", "kim", AT)], ("dana", "sam", "kim"), "Kim offers this to Sam Oyo"),
-        ([Handover("sam", "root", AT)], ("dana", "sam"), "root offers this to Sam Oyo"),
-        ([TAKEN], ("dana", "sam"), "Sam Oyo has taken this over from Dana Reyes"),
-        ([TAKEN, LATER], ("sam", "kim"), "Sam Oyo offers this to Kim"),
-        ([OFFERED._replace(note="watch db")], ("dana", "sam"), "Dana Reyes offers this to Sam Oyo: watch db"),
-    ],
-    ids=["offered", "by others", "by a stranger", "taken, not offered", "the last alone is news", "a note"],
-)
-def test_who_is_told_of_a_hand_over(handovers: list[Handover], told: tuple[str, ...], note: str) -> None:
-    (found,) = of_handovers(*handovers)
-    assert (found.told, found.note) == (told, note)
-
-
-def test_what_moves_nothing_is_told_to_nobody() -> None:
+def test_who_is_told_of_a_hand_over_and_nobody_of_what_moves_nothing() -> None:
+    """The last one alone is news; root is nobody who could be told."""
+    for handovers, told, note in (
+        ([OFFERED], "dana sam", "Dana Reyes offers this to Sam Oyo"),
+        ([Handover("sam", "kim", AT)], "dana sam kim", "Kim offers this to Sam Oyo"),
+        ([Handover("sam", "root", AT)], "dana sam", "root offers this to Sam Oyo"),
+        ([TAKEN], "dana sam", "Sam Oyo has taken this over from Dana Reyes"),
+        ([TAKEN, LATER], "sam kim", "Sam Oyo offers this to Kim"),
+        ([OFFERED._replace(note="watch db")], "dana sam", "Dana Reyes offers this to Sam Oyo: watch db"),
+    ):
+        (found,) = of_handovers(*handovers)
+        assert (" ".join(found.told), found.note) == (told, note)
     assert of_handovers() == ()
     assert of_handovers(Handover("dana", "dana", AT)) == ()
     assert of_handovers(Handover("dana", "", AT, taken_by="dana", taken_at=AT)) == ()
     ended = story(Status.INVESTIGATING, Status.RESOLVED)
     assert handing_nudges(ended, [OFFERED], PEOPLE, AT, nudged=()) == ()
 
-
-# --- how people are reached, and what is said where they cannot be
 
 SET = {"DANA_MAIL": "Dana@Acme.example", "DANA_PHONE": "+4915112345671", "ODD": "dana at acme"}
 
@@ -222,9 +193,7 @@ def config_with(**person: str) -> Config:
     env:ODD           |                  |  |                 | the email of dana is not an email address
                       |                  |  |                 | dana has no address; write email or phone in
 """)
-def test_an_address_stands_in_the_file_or_in_the_environment(
-    mail: str, call: str, email: str, phone: str, fault: str
-) -> None:
+def test_an_address_is_in_file_or_variable(mail: str, call: str, email: str, phone: str, fault: str) -> None:
     """A phone is made E.164; a fault names no address."""
     config = config_with(email=mail, phone=call)
     assert reach("dana", config, SET) == Reach("Dana Reyes", email, phone, "dana")

@@ -21,7 +21,7 @@ from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledge
 from commcast.ledger.suppressions import Suppression, erase, erased_key, list_suppressions, suppress
 from commcast.ledger.unknowns import Which, acts
 from commcast.model.incident import Channel
-from commcast.model.message import Email, Outcome, OutcomeKind, Receipt, ReceiptKind, Sms
+from commcast.model.message import Email, Outcome, OutcomeKind, Receipt, ReceiptKind
 from commcast.operations import reconcile as reconciling
 from commcast.operations import suppress as importing
 from commcast.operations.reconcile import ERASED, NOT_ASKED, Received, Receiver, Reconciled, Reconciler
@@ -39,8 +39,6 @@ TROUBLES = [
     (TryAgain("down"), ExitCode.TRY_AGAIN),
     (ConfigError("SENDGRID_API_KEY is not set"), ExitCode.INPUT),
 ]
-
-# --- lost answers
 
 
 def desk_of(
@@ -65,14 +63,6 @@ def desk_of(
     bench.adapter = lambda channel: FakeAdapter(channel, saying(answer), name=name[channel], ready=50)
     bench.send()
     return bench
-
-
-def another(bench: Bench) -> None:
-    """Send a second incident of which the answers are lost as well."""
-    desk.write_incident(bench.folder, "web1")
-    bench.release("web1")
-    bench.adapter = lambda channel: FakeAdapter(channel, saying(OutcomeKind.UNKNOWN), name="twilio", ready=50)
-    bench.send("web1")
 
 
 def ask(
@@ -103,11 +93,6 @@ def texts(bench: Bench) -> list[Told]:
 
 def of_texts(bench: Bench) -> Counter[str]:
     return Counter(row.state.value for row in texts(bench))
-
-
-def count_acts(bench: Bench) -> int:
-    with bench.ledger.read() as connection:
-        return len(list(acts(connection, "pay7")))
 
 
 def change(bench: Bench, *where: object, **values: object) -> None:
@@ -146,39 +131,28 @@ def test_what_is_found_is_settled_and_the_rest_says_why_not(tmp_path: Path) -> N
     assert result.tallies[MAIL].unknown == {"outbox keeps no records": 5}
 
 
-def test_what_is_asked_of_a_text_is_its_very_words(tmp_path: Path) -> None:
-    bench = desk_of(tmp_path, customers=2)
+def test_what_is_asked_is_what_was_handed_over_when_it_was(tmp_path: Path) -> None:
+    """Of a text its very words, of a mail its subject and its Message-ID."""
+    bench = desk_of(tmp_path, customers=2, email="sendgrid")
     begun = bench.now
     bench.later(minutes=1)
-    records = FakeRecords()
-    ask(bench, records)
-    assert [asked.address for asked in records.asked] == [row.address for row in texts(bench)]
-    assert {(asked.own_id, asked.begun, asked.ended) for asked in records.asked} == {("", begun, bench.now)}
-    # What a run hands over of the same incident in another desk's folder.
-    other = tmp_path / "other"
-    desk.write_desk(other, customers=desk.numbered(2), support=["help@acme.example,Su"])
-    desk.write_incident(other)
-    adapters = {channel: FakeAdapter(channel) for channel in Channel}
-    second = Bench(other, adapter=adapters.__getitem__)
-    second.send()
-    handed = [item.message for item in adapters[Channel.SMS].handed if isinstance(item.message, Sms)]
-    assert {asked.address: asked.words for asked in records.asked} == {each.to: each.body for each in handed}
-
-
-def test_what_is_asked_of_a_mail_is_its_subject_and_its_message_id(tmp_path: Path) -> None:
-    bench = desk_of(tmp_path, customers=2, email="sendgrid")
-    records = FakeRecords(Channel.EMAIL, "sendgrid")
-    ask(bench, records, which=Which(channel="email"))
+    records = [FakeRecords(Channel.EMAIL, "sendgrid", half), FakeRecords(answer=half)]
+    ask(bench, *records)
+    asked = {each.delivery: each for one in records for each in one.asked}
+    assert {(each.begun, each.ended) for each in asked.values()} == {(begun, bench.now)}
     change(bench, state="pending", owner=None)
-    adapter = FakeAdapter(Channel.EMAIL)
-    bench.adapter = lambda channel: adapter if channel is Channel.EMAIL else FakeAdapter(channel)
+    adapters = {channel: FakeAdapter(channel) for channel in Channel}
+    bench.adapter = adapters.__getitem__
     bench.tick()
-    handed = {item.delivery: item.message for item in adapter.handed}
-    assert len(handed) == len(records.asked) == 3
-    for asked in records.asked:
-        message = handed[asked.delivery]
-        assert isinstance(message, Email)
-        assert (f"<{asked.own_id}>", asked.words) == (message.message_id, message.subject)
+    handed = [item for adapter in adapters.values() for item in adapter.handed]
+    assert len(handed) == len(asked) == 5
+    for item in handed:
+        of, message = asked[item.delivery], item.message
+        assert of.address == providers.address_of(item)
+        if isinstance(message, Email):
+            assert (f"<{of.own_id}>", of.words) == (message.message_id, message.subject)
+        else:
+            assert (of.own_id, of.words) == ("", message.body)
 
 
 def test_the_provider_that_had_them_is_asked_not_the_one_of_today(tmp_path: Path) -> None:
@@ -207,45 +181,17 @@ def test_what_a_living_process_is_handing_over_is_not_asked_about(tmp_path: Path
     assert of_texts(bench) == {"claimed": 4}
 
 
-def test_asking_twice_changes_nothing(tmp_path: Path) -> None:
-    bench = desk_of(tmp_path)
-    records = FakeRecords(answer=every_second)
-    ask(bench, records)
-    before, count = bench.rows(), count_acts(bench)
-    bench.later(hours=1)
-    again = ask(bench, records)
-    assert (bench.rows(), count_acts(bench), again.tallies[SMS].asked) == (before, count, 2)
-
-
 def test_the_ids_of_other_deliveries_are_told_and_none_is_taken_twice(tmp_path: Path) -> None:
     bench = desk_of(tmp_path, customers=1)
     one = FakeRecords(answer=lambda asked: Sighting(asked.delivery, Seen.TAKEN, "SM1"))
     ask(bench, one)
-    another(bench)
+    desk.write_incident(bench.folder, "web1")
+    bench.adapter = lambda channel: FakeAdapter(channel, saying(OutcomeKind.UNKNOWN), name="twilio", ready=50)
+    bench.send("web1")
     result = ask(bench, one, which=Which(channel="sms"))
     assert one.known == [set(), {"SM1"}]
     anothers = {"what was found there is another delivery's": 1}
     assert result.tallies[Group("web1", "sms", "twilio")].unknown == anothers
-
-
-def test_only_the_incident_that_is_meant_is_asked_about(tmp_path: Path) -> None:
-    bench = desk_of(tmp_path, customers=1)
-    another(bench)
-    result = ask(bench, FakeRecords(), which=Which("web1"))
-    assert ({group.incident for group in result.tallies}, of_texts(bench)) == ({"web1"}, {"unknown": 1})
-
-
-def test_a_look_that_is_cut_short_keeps_what_it_proved_and_the_other_provider_is_asked(
-    tmp_path: Path,
-) -> None:
-    bench = desk_of(tmp_path, email="sendgrid", answer=OutcomeKind.UNKNOWN)
-    mails = FakeRecords(Channel.EMAIL, "sendgrid", trouble=TryAgain("busy"), until=2)
-    result = ask(bench, mails, FakeRecords())
-    assert of_texts(bench) == {"accepted": 4}
-    tally = result.tallies[Group("pay7", "email", "sendgrid")]
-    assert (tally.accepted, tally.unknown) == (2, {NOT_ASKED: 3})
-    assert {name: str(error) for name, error in result.troubles.items()} == {"sendgrid": "busy"}
-    assert result.exit_code is ExitCode.TRY_AGAIN
 
 
 @pytest.mark.parametrize(("trouble", "code"), TROUBLES)
@@ -294,7 +240,9 @@ def test_what_changes_during_the_look_stands(tmp_path: Path, values: dict[str, o
     bench = desk_of(tmp_path, customers=2)
     result = ask(bench, FakeRecords(before=lambda: change(bench, **values)), which=Which(channel="sms"))
     assert of_texts(bench) == {values["state"]: 2}
-    assert (getattr(result.tallies[SMS], found), result.exit_code, count_acts(bench)) == (2, ExitCode.DONE, 0)
+    assert (getattr(result.tallies[SMS], found), result.exit_code) == (2, ExitCode.DONE)
+    with bench.ledger.read() as connection:
+        assert not list(acts(connection, "pay7"))
 
 
 def test_somebody_erased_and_words_that_do_not_render_are_not_asked_about(tmp_path: Path) -> None:
@@ -352,9 +300,6 @@ def test_what_cannot_be_recorded_ends_it(tmp_path: Path, ledger: Ledger) -> None
         with pytest.raises(LedgerError):
             receive(ledger, sendgrid=SayingRecords(arrived("a")))
     assert heard(ledger) == {}
-
-
-# --- receipts
 
 
 @pytest.fixture
@@ -445,13 +390,6 @@ def test_receipts_are_joined_by_chunks(ledger: Ledger, monkeypatch: pytest.Monke
     assert seen_at == [number // 10 * 10 for number in range(count)]
 
 
-def test_receipts_that_cannot_be_written_end_the_run(ledger: Ledger) -> None:
-    accept(ledger, "a")
-    with nothing_can_be_written(), pytest.raises(LedgerError):
-        receive(ledger, sendgrid=SayingRecords(arrived("a")))
-    assert heard(ledger) == {}
-
-
 def test_two_at_once_are_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciling, "RECEIPTS_AT_ONCE", 3)
     keys = [f"k{number}" for number in range(60)]
@@ -474,9 +412,6 @@ def test_two_at_once_are_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) ->
     assert heard(ledger) == {"delivered": 30, "bounced": 30}
     assert sum(each.joined.counts["delivered"] for each in found) == 30
     assert sum(each.joined.suppressed for each in found) == 30
-
-
-# --- a provider's own lists
 
 
 THEN = NOW - timedelta(days=400)
@@ -553,29 +488,22 @@ def test_known_doubled_and_unreadable_ones_are_counted(ledger: Ledger) -> None:
     assert (again[0].new, again[0].known) == (0, 1)
 
 
-def test_a_list_that_is_only_counted_suppresses_nobody_and_an_erased_reader_stays_a_hash(
-    ledger: Ledger,
-) -> None:
-    opt_out(ledger, "old@example.com")
-    writes = watch_writes(ledger)
-    (found,) = bring_in(ledger, False, blocks=[entry(ANN), entry("old@example.com")])
-    assert (found.read, found.new, found.known, found.suppresses) == (2, 1, 1, False)
-    assert (list(suppressed(ledger)), writes()) == (["old@example.com"], 0)
+def test_an_erased_reader_stays_a_hash(ledger: Ledger) -> None:
     with ledger.write() as connection:
         erase(connection, ledger.secret, "email", ANN, by="dana", now=NOW)
     (found,) = bring_in(ledger, bounces=[entry("Ann@example.com")])
-    assert (found.new, found.known) == (0, 1)
-    assert set(suppressed(ledger)) == {"old@example.com", erased_key(ledger.secret, ANN)}
+    assert (found.new, found.known, set(suppressed(ledger))) == (0, 1, {erased_key(ledger.secret, ANN)})
 
 
-def test_one_lists_trouble_is_not_the_others_but_a_provider_that_is_down_is_everybodys(
+def test_a_list_that_is_only_counted_writes_nothing_and_one_lists_trouble_is_not_the_others(
     ledger: Ledger,
 ) -> None:
-    trouble = Refused("the key may not read unsubscribes")
-    first, second = bring_in(ledger, unsubscribes=[trouble], bounces=[entry(ANN)])
+    writes, trouble = watch_writes(ledger), Refused("the key may not read unsubscribes")
+    first, second = bring_in(ledger, False, False, unsubscribes=[trouble], bounces=[entry(ANN)])
     assert (first.trouble, first.exit_code) == (trouble, ExitCode.REFUSED)
-    assert (second.new, second.exit_code) == (1, ExitCode.DONE)
-    found = bring_in(ledger, trouble=TryAgain("down"), a=[], b=[])
+    assert (second.read, second.new, second.suppresses, second.exit_code) == (1, 1, False, ExitCode.DONE)
+    assert (suppressed(ledger), writes()) == ({}, 0)
+    found = bring_in(ledger, trouble=TryAgain("down"), a=[], b=[])  # of the provider, and so everybody's
     assert [each.exit_code for each in found] == [ExitCode.TRY_AGAIN] * 2
 
 

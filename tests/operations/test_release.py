@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -18,15 +18,13 @@ from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.bulk import temporary_folder
 from commcast.ledger.fence import stop_to_correct, stops_in_force
 from commcast.ledger.oncall import take
-from commcast.ledger.suppressions import suppress
 from commcast.operations import release
 from commcast.operations.desk import make_plan, with_releases
-from commcast.operations.release import Look, Released, fill, looking, plan_again, released_by_others, say_yes
+from commcast.operations.release import Look, Released, fill, looking, plan_again, say_yes
 from commcast.recipients.lists import open_recipients
 from tests.support.desk import START, Bench, numbered, write_desk, write_incident
 from tests.support.terminal import every_byte
 
-DRAFT = START + timedelta(minutes=1)
 NOBODY_ELSE = ("pay7",)
 
 
@@ -45,11 +43,11 @@ def looks() -> Iterator[ExitStack]:
         yield stack
 
 
-def look_at(bench: Bench, looks: ExitStack, name: str = "pay7", again: Look | None = None) -> Look:
+def look_at(bench: Bench, looks: ExitStack, again: Look | None = None) -> Look:
     """Look as a command does, at its moment, or once more as of the moment of another look."""
     if again is None:
         desk = with_releases(bench.desk, bench.ledger)
-        path = bench.folder / "incidents" / f"{name}.yaml"
+        path = bench.folder / "incidents/pay7.yaml"
         incident = load_incident(path, desk.config, desk.now, desk.released_at)
         plan = make_plan(desk, incident, bench.ledger, present=NOBODY_ELSE, as_if_released=True)
     else:
@@ -58,9 +56,15 @@ def look_at(bench: Bench, looks: ExitStack, name: str = "pay7", again: Look | No
     return looks.enter_context(look)
 
 
-def yes(bench: Bench, look: Look, *, now: datetime | None = None) -> Released | None:
-    at = now or bench.now
-    return say_yes(look, how="question", by="dana", good_until=look.good_until(bench.now), clock=lambda: at)
+def yes(bench: Bench, look: Look) -> Released | None:
+    until = look.good_until(bench.now)
+    return say_yes(look, how="question", by="dana", good_until=until, clock=lambda: bench.now)
+
+
+def undated(bench: Bench) -> Path:
+    """Take the time out of the file, which a yes writes; return the file."""
+    bench.edit("incidents/pay7.yaml", f"  - at: {START.isoformat()}\n    ", "  - ")
+    return bench.folder / "incidents/pay7.yaml"
 
 
 def rows_in(bench: Bench) -> int:
@@ -102,29 +106,19 @@ def test_what_was_counted_is_what_is_opened(bench: Bench, looks: ExitStack) -> N
         if audience.send
     }
     assert yes(bench, look) is not None
-    opened: dict[tuple[str, str], int] = {}
-    for row in bench.rows():
-        opened[row.channel, row.audience] = opened.get((row.channel, row.audience), 0) + 1
-    assert opened == shown
-    again = make_plan(bench.desk, bench.incident(), bench.ledger)
-    assert not again.deliveries
+    assert Counter((row.channel, row.audience) for row in bench.rows()) == shown
+    assert not make_plan(bench.desk, bench.incident(), bench.ledger).deliveries
 
 
-def test_the_yes_releases_freezes_opens_and_writes_the_time(tmp_path: Path, looks: ExitStack) -> None:
-    write_desk(tmp_path)
-    path = write_incident(tmp_path)
-    path.write_text(path.read_text().replace(f"  - at: {START.isoformat()}\n    ", "  - "))
-    bench = Bench(tmp_path)
-    assert START.isoformat() not in path.read_text()
-    look = look_at(bench, looks)
-    released = yes(bench, look)
+def test_the_yes_releases_freezes_opens_and_writes_the_time(bench: Bench, looks: ExitStack) -> None:
+    undated(bench)
+    released = yes(bench, look_at(bench, looks))
     assert released is not None
     assert (released.numbers, released.not_written, released.broadcasts) == ((1,), "", ())
     assert bench.incident().updates[0].at == START
     with bench.ledger.read() as connection:
         assert {each.channel for each in open_broadcasts(connection, "pay7")} == {"email", "sms"}
     bench.check()  # what stands in the file is what was released
-    bench.ledger.close()
 
 
 def taken_over(bench: Bench) -> None:
@@ -173,31 +167,6 @@ def test_what_changes_while_a_person_looks_is_seen_before_the_yes(
     assert yes(bench, again) is not None
 
 
-def test_of_two_who_say_yes_the_first_one_wins(bench: Bench, looks: ExitStack) -> None:
-    """The other one is told whose it was; one release, one set of rows."""
-    mine, theirs = look_at(bench, looks), look_at(bench, looks)
-    assert yes(bench, theirs) is not None
-    count = rows_in(bench)
-    assert yes(bench, mine) is None
-    found = released_by_others(mine)
-    assert found is not None
-    assert (found.number, found.by) == (1, "dana")
-    assert rows_in(bench) == count
-
-
-def test_who_opts_out_during_the_question_is_left_out_at_the_claim(bench: Bench, looks: ExitStack) -> None:
-    look = look_at(bench, looks)
-    first = look.tally.notices[0].audiences["customers"].sample
-    assert first is not None
-    with bench.ledger.write() as connection:
-        suppress(connection, "email", first.key, reason="asked", by="dana", now=bench.now)
-    assert yes(bench, look) is not None
-    bench.worker.deliver("pay7")
-    told = {row.address: row.state.value for row in bench.rows() if row.channel == "email"}
-    assert told.pop(first.address) == "skipped"
-    assert set(told.values()) == {"accepted"}
-
-
 def test_the_question_is_good_until_the_promise_in_the_words_is_near(bench: Bench, looks: ExitStack) -> None:
     """Severity 1 promises the next word within twenty minutes; a slow answer comes after ten."""
     look = look_at(bench, looks)
@@ -216,15 +185,15 @@ def test_the_question_ends_when_a_texted_readers_night_begins(tmp_path: Path, lo
     write_incident(tmp_path, severity=2, at=evening)
     bench = Bench(tmp_path, now=evening)
     bench.edit("commcast.toml", 'zone = "Europe/Berlin"', 'zone = "UTC"')
-    look = look_at(bench, looks)
-    assert look.good_until(evening) == datetime(2026, 11, 21, 21, 0, tzinfo=UTC)
+    assert look_at(bench, looks).good_until(evening) == evening + timedelta(minutes=5)
     bench.ledger.close()
 
 
+@pytest.mark.parametrize("died", [False, True])
 def test_more_rows_than_one_transaction_takes_open_only_when_all_are_in(
-    bench: Bench, looks: ExitStack, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, looks: ExitStack, monkeypatch: pytest.MonkeyPatch, died: bool
 ) -> None:
-    """The release is committed with the closed broadcasts; nothing can be claimed before the last row."""
+    """The release is committed with the closed broadcasts; where it died, the next tick fills them."""
     monkeypatch.setattr(release, "AT_ONCE", 2)
     monkeypatch.setattr(bulk, "MOVED_AT_ONCE", 2)
     look = look_at(bench, looks)
@@ -232,31 +201,22 @@ def test_more_rows_than_one_transaction_takes_open_only_when_all_are_in(
     assert released is not None
     with bench.ledger.read() as connection:
         assert open_broadcasts(connection, "pay7") == ()
-    fill(look, released)
-    with bench.ledger.read() as connection:
-        assert {each.channel for each in open_broadcasts(connection, "pay7")} == {"email", "sms"}
+    if died:
+        looks.close()
+        bench.tick()
+        assert len(bench.mails()) == 3
+    else:
+        fill(look, released)
+        with bench.ledger.read() as connection:
+            assert {each.channel for each in open_broadcasts(connection, "pay7")} == {"email", "sms"}
     assert len(bench.rows()) == 5
 
 
-def test_a_release_that_died_before_its_rows_were_in_is_filled_by_the_next_tick(
+def test_a_file_without_the_time_of_its_release_takes_it_from_the_ledger(
     bench: Bench, looks: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(release, "AT_ONCE", 2)
-    look = look_at(bench, looks)
-    assert yes(bench, look) is not None
-    looks.close()
-    bench.tick()
-    assert len(bench.mails()) == 3
-
-
-def test_a_file_without_the_time_of_its_release_takes_it_from_the_ledger(
-    tmp_path: Path, looks: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
     """Killed between the release and the writing of its time, or the disk was full then."""
-    write_desk(tmp_path)
-    path = write_incident(tmp_path)
-    path.write_text(path.read_text().replace(f"  - at: {START.isoformat()}\n    ", "  - "))
-    bench = Bench(tmp_path)
+    path = undated(bench)
     look = look_at(bench, looks)
     monkeypatch.setattr(release, "fill_times", lambda *_, **__: None)
     assert yes(bench, look) is not None
@@ -270,40 +230,6 @@ def test_a_file_without_the_time_of_its_release_takes_it_from_the_ledger(
     with ExitStack() as more:
         assert yes(bench, look_at(bench, more)) is not None
     assert bench.incident().updates[0].at == START
-    bench.ledger.close()
-
-
-def test_a_signal_during_the_yes_is_heard_after_it(
-    bench: Bench, looks: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C in the middle of the transaction: whole or not at all, and the caller raises it."""
-    look = look_at(bench, looks)
-    record = release._record
-
-    def interrupted(*given: object) -> None:
-        signal.raise_signal(signal.SIGINT)
-        record(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(release, "_record", interrupted)
-    released = yes(bench, look)
-    assert released is not None
-    assert released.signal == signal.SIGINT
-    assert len(bench.rows()) == 5
-
-
-def test_a_fault_in_the_yes_leaves_a_draft(
-    bench: Bench, looks: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    look = look_at(bench, looks)
-
-    def full(*_: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    monkeypatch.setattr(release, "_open", full)
-    with pytest.raises(sqlite3.OperationalError):
-        yes(bench, look)
-    assert rows_in(bench) == 0
-    assert make_plan(bench.desk, bench.incident(), bench.ledger, as_if_released=True).drafts == (1,)
 
 
 def test_a_full_temporary_folder_is_named_and_not_the_ledgers_disk(
@@ -317,37 +243,23 @@ def test_a_full_temporary_folder_is_named_and_not_the_ledgers_disk(
     assert rows_in(bench) == 0
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"SQLITE_TMPDIR": "/tmp", "TMPDIR": "/var/tmp"}, "/tmp"),
-        ({"TMPDIR": "/tmp"}, "/tmp"),
-        ({}, "/var/tmp"),
-    ],
-)
-def test_the_temporary_folder_is_the_one_that_sqlite_takes(
-    environment: dict[str, str], expected: str
-) -> None:
-    assert str(temporary_folder(environment)) == expected
+def test_the_temporary_folder_is_the_one_that_sqlite_takes() -> None:
+    assert str(temporary_folder({"SQLITE_TMPDIR": "/tmp", "TMPDIR": "/var/tmp"})) == "/tmp"
+    assert str(temporary_folder({"TMPDIR": "/tmp"})) == "/tmp"
+    assert str(temporary_folder({})) == "/var/tmp"
 
 
-def test_a_tick_during_a_question_keeps_the_promise_all_the_same(tmp_path: Path, looks: ExitStack) -> None:
+def test_a_tick_during_a_question_keeps_the_promise_all_the_same(bench: Bench, looks: ExitStack) -> None:
     """The holding statement goes; the look at the update notices it, and is made again at once."""
-    write_desk(tmp_path, extra='[silence]\ncustomers = "hold"\n')
-    write_incident(tmp_path)
-    bench = Bench(tmp_path)
+    bench.append("commcast.toml", '[silence]\ncustomers = "hold"\n')
     bench.send()
     bench.later(minutes=17)
     bench.write(issue="News.")
     look = look_at(bench, looks)
     bench.later(minutes=1)
-    released = bench.incident()
-    assert released.latest.number == 2
-    ticked = bench.tick()
-    assert not ticked.errors
+    assert not bench.tick().errors
     assert [row for row in bench.rows() if row.notice.startswith("holding:")]
-    assert yes(bench, look, now=bench.now) is None
-    bench.ledger.close()
+    assert yes(bench, look) is None
 
 
 @pytest.mark.parametrize("resumed", [False, True])

@@ -37,12 +37,10 @@ class Told:
     log: list[tuple[datetime, Due]] = field(default_factory=list)
 
     def release(self) -> None:
-        """Say yes to all that is written."""
         numbers = range(1, len(self.incident.updates) + 1)
         self.history = replace(self.history, releases=released(self.incident, *numbers))
 
     def write(self, now: datetime, status: Status = S.IDENTIFIED) -> None:
-        """Append an update of this moment and release it."""
         number = len(self.incident.updates) + 1
         more = update_of(number, status, at=now)
         self.incident = self.incident.model_copy(update={"updates": (*self.incident.updates, more)})
@@ -50,25 +48,18 @@ class Told:
         self.tick(now)
 
     def tick(self, now: datetime) -> list[Due]:
-        """Say what is owed now."""
         lines = [line for line in due(self.incident, self.history, self.config, now) if line.is_due]
         for line in lines:
             self._say(line, now)
         return lines
 
     def _say(self, line: Due, now: datetime) -> None:
-        notice, channel = line.notice, line.notice.channel
-        said = [
-            Said(notice.id, notice.number, channel, name, now, notice.next_update_by[name])
-            for name in notice.audiences
-        ]
+        notice, channel, before = line.notice, line.notice.channel, self.history
+        promised = [(name, now, notice.next_update_by[name]) for name in notice.audiences]
+        said = (*before.said, *(Said(notice.id, notice.number, channel, *each) for each in promised))
         self.log.append((now, line))
-        self.history = replace(
-            self.history,
-            begun=self.history.begun | {(notice.id, channel)},
-            told_up_to={**self.history.told_up_to, channel: notice.number},
-            said=(*self.history.said, *said),
-        )
+        begun, told = before.begun | {(notice.id, channel)}, {**before.told_up_to, channel: notice.number}
+        self.history = replace(before, begun=begun, told_up_to=told, said=said)
 
     def mails(self, audience: str) -> list[Said]:
         own = (audience, Channel.EMAIL)
@@ -76,7 +67,6 @@ class Told:
 
 
 def begun(config: Config = HOLDS, incident: Incident | None = None) -> Told:
-    """Return an incident that was declared and told at AT."""
     told = Told(incident or story(S.INVESTIGATING), config)
     told.release()
     told.tick(AT)
@@ -121,31 +111,21 @@ def test_steps_grow_and_then_are_steady() -> None:
     assert set(waits[3:]) == {240}
 
 
-def ended() -> Told:
-    told = begun()
-    told.write(AT + 10 * MINUTE, S.RESOLVED)
-    return told
-
-
-SILENT = {
-    "no table": begun(config_of()),
-    "an empty table": begun(config_of(silence={})),
-    "left to the nudge": begun(config_of(silence={"customers": "nudge"})),
-    "another severity": begun(config_of(silence={"customers": "hold", "severities": [2]})),
-    "a milder incident": begun(incident=story(S.INVESTIGATING, severities=(3,))),
-    "after the end": ended(),
-}
-
-
-@pytest.mark.parametrize("told", SILENT.values(), ids=SILENT.keys())
-def test_nothing_is_said_by_itself_where_the_table_does_not_say_so(told: Told) -> None:
+def test_nothing_is_said_by_itself_where_the_table_does_not_say_so_nor_after_the_end() -> None:
+    ended = begun()
+    ended.write(AT + 10 * MINUTE, S.RESOLVED)
+    milder = begun(incident=story(S.INVESTIGATING, severities=(3,)))
+    tables: tuple[dict[str, Any], ...] = (
+        {},
+        {"customers": "nudge"},
+        {"customers": "hold", "severities": [2]},
+    )
+    silent = [begun(config_of()), *(begun(config_of(silence=each)) for each in tables), milder, ended]
     for minute in range(11, 190, 2):
-        assert told.tick(AT + minute * MINUTE) == []
+        assert [told.tick(AT + minute * MINUTE) for told in silent] == [[]] * 6
 
 
-def test_a_late_one_owns_the_promise_and_promises_from_now_and_none_goes_in_the_first_half_of_the_wait() -> (
-    None
-):
+def test_a_late_one_owns_the_promise_and_promises_from_now_and_none_goes_in_the_first_half() -> None:
     told, now = begun(), AT + timedelta(hours=3)
     (line,) = told.tick(now)
     assert line.notice.broken["customers"] == AT + EVERY
@@ -191,16 +171,13 @@ def test_whatever_happens(gaps: list[int], writing: set[int]) -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_word_within_the_promised_minute_is_not_called_late() -> None:
+def test_word_within_the_promised_minute_is_not_late_and_nothing_is_new_since_there_was_news() -> None:
+    """By mail as by text: an update that said "nothing new" was none."""
     for seconds, late in ((42, set()), (60, {"board", "customers", "support"})):
         told = begun(config_of())
         told.write(AT + EVERY + timedelta(seconds=seconds))
         mails = [line.notice for _, line in told.log if line.notice.channel is Channel.EMAIL]
         assert set(mails[-1].broken) == late
-
-
-def test_since_when_nothing_is_new_is_when_there_was_news_last() -> None:
-    """By mail as by text: an update that said "nothing new" was none."""
     told = begun()
     quiet = update_of(2, S.INVESTIGATING, at=AT + 15 * MINUTE, nothing_new="The rollback is at 60%.")
     told.incident = told.incident.model_copy(update={"updates": (*told.incident.updates, quiet)})
@@ -209,8 +186,6 @@ def test_since_when_nothing_is_new_is_when_there_was_news_last() -> None:
     (line,) = told.tick(AT + 32 * MINUTE)
     assert {hold.since for hold in line.notice.holds.values()} == {AT}
 
-
-# --- reminders ----------------------------------------------------------------------------------------------
 
 START = datetime(2026, 12, 5, 1, 0, tzinfo=UTC)  # 02:00 in Berlin
 WINDOW = Window(start=START, end=START + 2 * HOUR)
@@ -236,11 +211,8 @@ def known(incident: Incident, *begun: tuple[str, Channel]) -> History:
     return History(said, frozenset({*sent, *begun}), dict.fromkeys(Channel, len(numbers)))
 
 
-def plan(
-    incident: Incident, now: datetime, config: Config = TEXTED, history: History | None = None
-) -> dict[Channel, str]:
-    """Return the id of the reminder that each channel owes."""
-    lines = reminders_due(incident, history or known(incident), config, now)
+def plan(of: Incident, now: datetime, config: Config = TEXTED, *begun: Any) -> dict[Channel, str]:
+    lines = reminders_due(of, known(of, *begun), config, now)
     return {line.notice.channel: line.notice.id for line in lines if line.is_due}
 
 
@@ -250,7 +222,7 @@ def over_time(incident: Incident, channel: Channel, config: Config = TEXTED) -> 
     found = []
     now = incident.updates[-1].at
     while now < START + 3 * HOUR:
-        sent = plan(incident, now, config, known(incident, *begun))
+        sent = plan(incident, now, config, *begun)
         if channel in sent:
             found.append((sent[channel], START - now))
             begun.append((sent[channel], channel))
@@ -279,13 +251,13 @@ REMINDED: dict[str, tuple[Incident, Channel, Config, dict[str, timedelta]]] = {
 }
 
 
-@pytest.mark.parametrize(("incident", "channel", "config", "left"), REMINDED.values(), ids=REMINDED.keys())
-def test_a_week_a_day_and_an_hour_before_the_start(
-    incident: Incident, channel: Channel, config: Config, left: dict[str, timedelta]
-) -> None:
+@pytest.mark.parametrize("name", REMINDED)
+def test_a_week_a_day_and_an_hour_before_the_start(name: str) -> None:
     """Of what was announced before; nothing reminds of work that has begun, is over or has moved."""
-    found = over_time(incident, channel, config)
-    assert found == [(f"reminder:{name}", length) for name, length in left.items()]
+    incident, channel, config, left = REMINDED[name]
+    assert over_time(incident, channel, config) == [
+        (f"reminder:{name}", length) for name, length in left.items()
+    ]
 
 
 def test_after_a_gap_only_the_newest_goes_and_none_past_the_start_or_at_night() -> None:
@@ -310,8 +282,12 @@ def test_an_update_that_is_yet_to_go_says_it_all_and_what_is_no_planned_work_rem
     assert reminders_due(plain, known(plain), TEXTED, START) == ()
 
 
-def test_the_plan_holds_reminders_beside_updates() -> None:
+def test_the_plan_holds_reminders_beside_updates_and_each_is_known_by_its_id() -> None:
     incident = planned(told())
+    for offset in (7 * DAY, 36 * HOUR, 45 * MINUTE):
+        config = config_of(maintenance={"reminders": [f"{int(offset.total_seconds() // 60)}m"]})
+        line, *_ = reminders_due(incident, known(incident), config, START - offset)
+        assert offset_of(line.notice.id) == offset
     lines: tuple[Due, ...] = due(incident, known(incident), TEXTED, START - HOUR)
     (line,) = [each for each in lines if each.notice.id.startswith("reminder") and each.is_due]
     assert line.notice.ahead == HOUR
@@ -320,26 +296,12 @@ def test_the_plan_holds_reminders_beside_updates() -> None:
     assert line.notice.next_update_by["customers"] == START
 
 
-@pytest.mark.parametrize(
-    ("left", "said"),
-    [
-        *((DAY, DAY), (23 * HOUR + 50 * MINUTE, DAY), (20 * HOUR + 50 * MINUTE, 20 * HOUR)),
-        *((47 * MINUTE, 45 * MINUTE), (3 * MINUTE, MINUTE)),
-    ],
-)
-def test_readers_are_told_how_far_off_it_is_and_not_how_late_we_are(left: timedelta, said: timedelta) -> None:
-    assert ahead(WINDOW, DAY, START - left) == said
+def test_readers_are_told_how_far_off_it_is_and_not_how_late_we_are() -> None:
+    for left, said in ((24 * 60, 24 * 60), (1430, 24 * 60), (1250, 1200), (47, 45), (3, 1)):
+        assert ahead(WINDOW, DAY, START - left * MINUTE) == said * MINUTE
 
 
-@pytest.mark.parametrize("offset", [7 * DAY, 36 * HOUR, 45 * MINUTE])
-def test_a_reminder_is_known_by_its_id(offset: timedelta) -> None:
-    config = config_of(maintenance={"reminders": [f"{int(offset.total_seconds() // 60)}m"]})
-    (line,) = reminders_due(planned(told()), known(planned(told())), config, START - offset)[:1]
-    assert offset_of(line.notice.id) == offset
-
-
-# --- readers who only get texts: which time a text promises them
-
+# Readers who only get texts are promised other times.
 BERLIN = ZoneInfo("Europe/Berlin")
 YEAR = datetime(2026, 3, 1, 0, 0, 17, tzinfo=UTC)
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Australia/Lord_Howe", "UTC")
@@ -348,13 +310,10 @@ NIGHT = (time(21), time(8))
 QUIET = SmsChannel().model_copy(update={"quiet": NIGHT})
 
 
-@given(
-    now=MOMENTS,
-    after=st.integers(1, 30 * 60),
-    zone=st.sampled_from(ZONES),
-    every=st.integers(1, 600),
-    quiet=st.sampled_from([NIGHT, (time(12), time(13)), (time(0), time(23)), (time(8), time(7, 59))]),
-)
+QUIETS = st.sampled_from([NIGHT, (time(12), time(13)), (time(0), time(23)), (time(8), time(7, 59))])
+
+
+@given(MOMENTS, st.integers(1, 30 * 60), st.sampled_from(ZONES), st.integers(1, 600), QUIETS)
 def test_a_text_never_promises_a_time_of_quiet_nor_one_too_soon(
     now: datetime, after: int, zone: str, every: int, quiet: tuple[time, time]
 ) -> None:
@@ -372,7 +331,7 @@ def test_a_text_that_keeps_a_promise_goes_outside_of_quiet_hours_too(now: dateti
     assert end_of_quiet(promised - AFTER_QUIET, NIGHT, ZoneInfo(zone)) is None
 
 
-def test_a_text_promises_the_plain_time_where_it_wakes_and_for_planned_work() -> None:
+def test_a_text_promises_the_plain_time_where_it_wakes_or_is_awaited_or_leaves_room_for_late_ticks() -> None:
     night = datetime(2026, 11, 21, 22, 0, 30, tzinfo=UTC)
     assert text_promise(night, QUIET, 1, BERLIN, night) == datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
     assert text_promise(night, QUIET, 2, BERLIN, night) == datetime(2026, 11, 22, 7, 10, tzinfo=UTC)
@@ -380,17 +339,12 @@ def test_a_text_promises_the_plain_time_where_it_wakes_and_for_planned_work() ->
     assert text_promise(day, QUIET, 3, BERLIN, day - HOUR, is_awaited=True) == day
     by = night + timedelta(hours=8, minutes=10)
     assert text_promise(night, QUIET, 3, BERLIN, night - HOUR, is_awaited=True) == by
-
-
-@pytest.mark.parametrize(("early", "minute"), [(3, 10), (10, 10), (11, 15), (30, 30)])
-def test_a_promise_after_quiet_hours_leaves_room_for_how_far_ticks_are_apart(early: int, minute: int) -> None:
     morning = datetime(2026, 12, 5, 7, tzinfo=UTC)  # 08:00 in Berlin
-    for now in (morning - 9 * HOUR, morning - 119 * MINUTE):
-        promised = text_promise(now, QUIET, 3, BERLIN, now, early=early * MINUTE)
-        assert promised == morning + minute * MINUTE
+    for early, minute in ((3, 10), (10, 10), (11, 15), (30, 30)):
+        for now in (morning - 9 * HOUR, morning - 119 * MINUTE):
+            promised = text_promise(now, QUIET, 3, BERLIN, now, early=early * MINUTE)
+            assert promised == morning + minute * MINUTE
 
-
-# --- which promised texts are due
 
 BY_TEXT = config_of(channels={"email": {"from": "a@acme.example"}, "sms": {}})
 ONE, TWO = story(S.INVESTIGATING), story(S.INVESTIGATING, S.IDENTIFIED)
@@ -401,14 +355,10 @@ FIRST, SECOND, THIRD = (f"holding:2026-11-21T{hour}:05:00Z/customers" for hour i
 def due_texts(
     incident: Incident, *said: Said, minute: int, silence: bool = False, early: int = 3
 ) -> dict[str, tuple[bool, str]]:
-    history = History(
-        releases=released(incident, len(incident.updates)),
-        said=said,
-        begun=frozenset((each.notice, each.channel) for each in said),
-    )
-    config = BY_TEXT
-    if silence:
-        config = config.model_copy(update={"silence": Silence.model_validate({"customers": "hold"})})
+    begun = frozenset((each.notice, each.channel) for each in said)
+    history = History(released(incident, len(incident.updates)), begun, said=said)
+    holds = {"silence": Silence.model_validate({"customers": "hold"})} if silence else {}
+    config = BY_TEXT.model_copy(update=holds)
     lines = texts_due(incident, history, config, AT + minute * MINUTE, early=early * MINUTE)
     return {line.notice.id: (line.is_due, line.reason) for line in lines}
 
@@ -426,31 +376,22 @@ LEFT = "nothing is new for the text promised by 12:05: only a nudge ([silence])"
 OLD = "the text promised by 12:05: nothing is new since update"
 
 
-@pytest.mark.parametrize(
-    ("incident", "said", "minute", "silence", "early", "due"),
-    [
-        (TWO, [texted(1, 120)], 116, False, 3, LATER),
-        (TWO, [texted(1, 120)], 117, False, 3, FACTS),
-        (TWO, [texted(1, 120)], 177, False, 3, FACTS),
-        (TWO, [texted(1, 120)], 116, False, 5, FACTS),
-        (ONE, [texted(1, 120)], 118, False, 3, LEFT),
-        (ONE, [texted(1, 120)], 118, True, 3, f"{OLD} 1"),
-        # A correction went to some, and promised what the text before it had promised to all.
-        (CORRECTED, [texted(1, 120), texted(2, 120)], 118, True, 3, FACTS),
-        (TWO, [texted(1, 120), texted(2, 120)], 118, True, 3, f"{OLD} 2"),
-    ],
-)
-def test_facts_go_shortly_before_the_promise_and_old_ones_only_where_silence_may_be_held(
-    incident: Incident, said: list[Said], minute: int, silence: bool, early: int, due: str
-) -> None:
-    is_due = due == FACTS or (silence and "nothing is new" in due)
-    found = due_texts(incident, *said, minute=minute, silence=silence, early=early)
-    assert list(found.values()) == [(is_due, due)]
+def test_facts_go_shortly_before_the_promise_and_old_ones_only_where_silence_may_be_held() -> None:
+    """A correction went to some, and promised what the text before it had promised to all."""
+    two = [texted(1, 120), texted(2, 120)]
+    for incident, said, minute, silence, early, reason in (
+        *((TWO, two[:1], 116, False, 3, LATER), (TWO, two[:1], 117, False, 3, FACTS)),
+        *((TWO, two[:1], 177, False, 3, FACTS), (TWO, two[:1], 116, False, 5, FACTS)),
+        *((ONE, two[:1], 118, False, 3, LEFT), (ONE, two[:1], 118, True, 3, f"{OLD} 1")),
+        *((CORRECTED, two, 118, True, 3, FACTS), (TWO, two, 118, True, 3, f"{OLD} 2")),
+    ):
+        is_due = reason == FACTS or (silence and "nothing is new" in reason)
+        found = due_texts(incident, *said, minute=minute, silence=silence, early=early)
+        assert list(found.values()) == [(is_due, reason)]
 
 
-@pytest.mark.parametrize(
-    ("incident", "said", "due"),
-    [
+def test_each_promise_is_kept_for_itself() -> None:
+    for incident, said, ids in (
         # Two zones were promised two times; a text that keeps one leaves the other.
         (TWO, [texted(1, 120, 180)], {FIRST, SECOND}),
         (TWO, [texted(1, 120, 180), texted(2, 240, notice=FIRST)], {SECOND, THIRD}),
@@ -461,7 +402,5 @@ def test_facts_go_shortly_before_the_promise_and_old_ones_only_where_silence_may
         (story(S.INVESTIGATING, S.RESOLVED), [texted(1, 120)], set()),
         (TWO, [texted(1)], set()),
         (TWO, [texted(1, 120, channel=Channel.EMAIL)], set()),
-    ],
-)
-def test_each_promise_is_kept_for_itself(incident: Incident, said: list[Said], due: set[str]) -> None:
-    assert due_texts(incident, *said, minute=200).keys() == due
+    ):
+        assert due_texts(incident, *said, minute=200).keys() == ids

@@ -1,10 +1,4 @@
-"""What every adapter must do, for any provider.
-
-A new adapter joins with a few lines: a `Rig` (how to make it, what arrived, a provider that hangs), and
-
-    class TestMine(AdapterContract):
-        rig_class = MyRig
-"""
+"""What every adapter must do: a new one joins by a `Rig`, and a subclass of AdapterContract that names it."""
 
 from __future__ import annotations
 
@@ -19,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -34,21 +29,13 @@ from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer, m
 
 BOUNDED = 8.0  # seconds in which a context must be left, whatever the provider does
 
-HOSTILE = {
-    "line breaks": "Dana\r\nBcc: eve@evil.example\r\n\r\nbody",
-    "lone CR": "Dana\rBcc: eve@evil.example",
-    "other line ends": "Dana\x0b\x0c\x85\u2028Bcc: eve@evil.example",
-    "encoded line breaks": "=?utf-8?q?=0D=0ABcc:_eve@evil.example?=",
-    "semicolon and comma": "Reyes; Dana, <eve@evil.example>",
-    "quotes": 'Dana "Dee\\" Reyes',
-    "RTL": "\u05d3\u05e0\u05d4 \u202egnp.exe\u202c",
-    "emoji": "\U0001f6a8 Dana \U0001f468\u200d\U0001f469\u200d\U0001f467",
-    "long": "x" * 1000,
-    "long and not ASCII": "\u00e9" * 1000,
-    "lone surrogate": "Dana \ud800",
-    "template": "{{ 7 * 7 }} -sub- %s",
-    "empty": "",
-}
+HOSTILE = [  # names, subjects and texts: line ends, quotes, directions, lengths, half a character, templates
+    *(f"Dana{end}Bcc: eve@evil.example" for end in ("\r\n", "\r", "\x0b\x0c\x85\u2028")),
+    *("Dana\r\nBcc: eve@evil.example\r\n\r\nbody", "=?utf-8?q?=0D=0ABcc:_eve@evil.example?="),
+    *("Reyes; Dana, <eve@evil.example>", 'Dana "Dee\\" Reyes', "\u05d3\u05e0\u05d4 \u202egnp.exe\u202c"),
+    *("\U0001f6a8 \U0001f468\u200d\U0001f469\u200d\U0001f467", "x" * 1000, "\u00e9" * 1000, "Dana \ud800"),
+    *("{{ 7 * 7 }} -sub- %s", ""),
+]
 
 
 @dataclass(frozen=True)
@@ -127,18 +114,13 @@ class HttpRig(Rig):
 def email(number: int, *, name: str = "", subject: str = "Card payments fail", address: str = "") -> Email:
     to = Mailbox(address or f"reader{number}@private.example", name)
     return Email(
-        sender=Mailbox("status@acme.example", "Acme Pay"),
-        to=to,
-        subject=subject,
+        sender=Mailbox("status@acme.example", "Acme Pay"), to=to, subject=subject,
         text=f"Hello,\n.a line with a dot\nFrom here to there \u2013 {number}\n.\n",
-        html=f"<p>Hello, {number}</p>\n",
-        message_id=f"<pay7.{number}@acme.example>",
-        references=("<pay7@acme.example>",),
-        reply_to="help+pay7@acme.example",
-        list_unsubscribe="mailto:unsubscribe@acme.example",
-        list_id="incidents.acme.example",
+        html=f"<p>Hello, {number}</p>\n", message_id=f"<pay7.{number}@acme.example>",
+        references=("<pay7@acme.example>",), list_unsubscribe="mailto:unsubscribe@acme.example",
+        reply_to="help+pay7@acme.example", list_id="incidents.acme.example",
         date=datetime(2026, 11, 21, 10, 5, tzinfo=UTC),
-    )
+    )  # fmt: skip
 
 
 def message(channel: Channel, number: int) -> Message:
@@ -180,8 +162,7 @@ class AdapterContract:
         return self.rig_class(tmp_path)
 
     def test_one_outcome_for_each_delivery(self, rig: Rig) -> None:
-        """Every delivery is answered once, under its own id, and its message arrives once, at nobody else's
-        address; no detail names a reader or has a secret in it."""
+        """Each is answered under its own id and arrives once, at nobody else's; no detail tells a secret."""
         items = hand_overs(rig.channel, 25)
         outcomes = rig.send(*items)
         assert sorted(outcome.delivery for outcome in outcomes) == [item.delivery for item in items]
@@ -197,15 +178,10 @@ class AdapterContract:
         """Each accepted delivery of a request has a provider id of its own."""
         assert len({each.provider_id for each in rig.send(*hand_overs(rig.channel, 5))} - {""}) == 5
 
-    def test_says_what_it_is(self, rig: Rig) -> None:
+    async def test_says_what_it_is(self, rig: Rig) -> None:
         """An adapter names itself, its channel and its limits; unused, it is left at once."""
-
-        async def scenario() -> Adapter:
-            async with rig.working() as adapter:
-                assert await collect(adapter, []) == []
-                return adapter
-
-        adapter = asyncio.run(scenario())
+        async with rig.working() as adapter:
+            assert await collect(adapter, []) == []
         assert (adapter.channel, bool(adapter.name)) == (rig.channel, True)
         assert adapter.window >= adapter.batch_size >= 1
         assert list(rig.arrived()) == []
@@ -216,7 +192,7 @@ class AdapterContract:
         with pytest.raises(TypeError):
             rig.send(*hand_overs(other, 1))
 
-    @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+    @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
     def test_hostile_words_break_nothing(self, rig: Rig, text: str) -> None:
         """Whatever a name, subject or text is: one outcome, one message, to its reader alone."""
         item = Delivery(1, _with_words(message(rig.channel, 1), text))
@@ -253,25 +229,38 @@ class AdapterContract:
         assert [one.addresses for one in rig.arrived()] == [(address_of(good),)]
 
     @pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "left"])
-    def test_the_end_is_bounded_while_the_provider_hangs(self, rig: Rig, is_cancelled: bool) -> None:
+    async def test_the_end_is_bounded_while_the_provider_hangs(self, rig: Rig, is_cancelled: bool) -> None:
         """A cancelled `send` ends with the cancellation, and the context can be left, both soon."""
+        async with rig.hanging() as make:
+            async with make() as adapter:
+                task = asyncio.create_task(collect(adapter, hand_overs(rig.channel, 1)))
+                await asyncio.sleep(0.1)  # lets it reach the provider; nothing depends on how far it came
+                begin = time.monotonic()
+                if is_cancelled:
+                    task.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await task
+            assert time.monotonic() - begin < BOUNDED
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
-        async def scenario() -> float:
-            async with rig.hanging() as make:
-                async with make() as adapter:
-                    task = asyncio.create_task(collect(adapter, hand_overs(rig.channel, 1)))
-                    await asyncio.sleep(0.1)  # lets it reach the provider; nothing depends on how far it came
-                    begin = time.monotonic()
-                    if is_cancelled:
-                        task.cancel()
-                        with pytest.raises(asyncio.CancelledError):
-                            await task
-                spent = time.monotonic() - begin
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                return spent
 
-        assert asyncio.run(scenario()) < BOUNDED
+class TableContract:
+    """The outcome table of a provider, which is OUTCOMES of its module, against cases from its documents."""
+
+    module: ModuleType
+
+    def wrong(self) -> list[str]:
+        """Return the cases that the table, as it is now, does not answer as it must."""
+        raise NotImplementedError
+
+    def test_each_line_is_right_and_needed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each answer means what it must; without any one line, some case goes wrong."""
+        assert self.wrong() == []
+        lines = self.module.OUTCOMES
+        for number, line in enumerate(lines):
+            monkeypatch.setattr(self.module, "OUTCOMES", lines[:number] + lines[number + 1 :])
+            assert self.wrong() != [], line
 
 
 class HttpContract(AdapterContract):
@@ -283,17 +272,14 @@ class HttpContract(AdapterContract):
     def rig(self, tmp_path: Path) -> HttpRig:
         return self.rig_class(tmp_path)
 
-    @pytest.mark.parametrize("handler", [http.hang, http.reset], ids=["silence", "reset"])
-    def test_a_lost_answer_is_unknown(self, rig: HttpRig, handler: Handler) -> None:
-        """Once the request has left nobody knows, and it is not repeated."""
-        soon: dict[str, Any] = {"timeout": timedelta(seconds=1)} if handler is http.hang else {}
-        outcomes, server = rig.ask(handler, *hand_overs(rig.channel, 1), **soon)
-        assert [outcome.kind for outcome in outcomes] == [UNKNOWN]
-        assert [exchange.method for exchange in server.exchanges] == ["POST"]
-
-    def test_what_never_left_was_not_taken(self, rig: HttpRig, tmp_path: Path) -> None:
-        """Nobody listens: the provider is down. Nobody vouches for the certificate: a person has to look."""
+    def test_a_lost_answer_is_unknown_what_stayed_was_not_taken(self, rig: HttpRig, tmp_path: Path) -> None:
+        """Nothing is repeated. A provider that is down is at fault; a certificate needs a person."""
         (item,) = hand_overs(rig.channel, 1)
+        for handler, timeout in ((http.hang, 1), (http.reset, 20)):
+            (outcome,), server = rig.ask(handler, item, timeout=timedelta(seconds=timeout))
+            assert (outcome.kind, [exchange.method for exchange in server.exchanges]) == (UNKNOWN, ["POST"])
+        (outcome,), server = rig.ask(rig.takes_one, item, tls=make_certificate(tmp_path).server_context())
+        assert (outcome.kind, outcome.blame, server.exchanges) == (NOT_TAKEN, ACCOUNT, [])
 
         async def refused() -> list[Outcome]:
             async with http.nobody() as url, rig.adapter(url) as adapter:
@@ -301,82 +287,62 @@ class HttpContract(AdapterContract):
 
         (outcome,) = asyncio.run(refused())
         assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
-        (outcome,), server = rig.ask(rig.takes_one, item, tls=make_certificate(tmp_path).server_context())
-        assert (outcome.kind, outcome.blame, server.exchanges) == (NOT_TAKEN, ACCOUNT, [])
 
-    def test_all_connections_are_used_and_no_more(self, rig: HttpRig) -> None:
+    async def test_all_connections_are_used_and_no_more(self, rig: HttpRig) -> None:
         """Each of them carries a request before any is answered; all others wait for their turn."""
+        full, most, here = asyncio.Event(), 0, 0
 
-        async def scenario() -> tuple[list[Outcome], int]:
-            full = asyncio.Event()
-            most = here = 0
+        async def held(exchange: Exchange, writer: Writer) -> None:
+            nonlocal most, here
+            here += 1
+            most = max(most, here)
+            await full.wait()
+            here -= 1
+            await rig.takes_one(exchange, writer)
 
-            async def held(exchange: Exchange, writer: Writer) -> None:
-                nonlocal most, here
-                here += 1
-                most = max(most, here)
-                await full.wait()
-                here -= 1
-                await rig.takes_one(exchange, writer)
+        async with HttpStandIn(held) as server, rig.adapter(server.url, connections=3) as adapter:
+            items = hand_overs(rig.channel, 4 * adapter.window)
+            calls = [asyncio.create_task(send_all(adapter, items)) for _ in range(2)]  # they share the turns
+            await server.requested(3)
+            full.set()
+            outcomes = [each for found in await asyncio.gather(*calls) for each in found]
+        assert ({outcome.kind for outcome in outcomes}, most) == ({ACCEPTED}, 3)
 
-            async with HttpStandIn(held) as server, rig.adapter(server.url, connections=3) as adapter:
-                items = hand_overs(rig.channel, 4 * adapter.window)
-                sending = asyncio.create_task(send_all(adapter, items))
-                others = asyncio.create_task(send_all(adapter, items))  # all callers share the turns
-                await server.requested(3)
-                full.set()
-                return [*await sending, *await others], most
+    async def test_a_halt_gives_back_at_once_what_has_not_begun(self, rig: HttpRig) -> None:
+        items, go_on = hand_overs(rig.channel, 6), asyncio.Event()
 
-        outcomes, most = asyncio.run(scenario())
-        assert {outcome.kind for outcome in outcomes} == {ACCEPTED}
-        assert most == 3
+        async def held(exchange: Exchange, writer: Writer) -> None:
+            await go_on.wait()
+            await rig.takes_one(exchange, writer)
 
-    def test_a_halt_gives_back_at_once_what_has_not_begun(self, rig: HttpRig) -> None:
-        items = hand_overs(rig.channel, 6)
-
-        async def scenario() -> tuple[list[Outcome], list[Outcome], int]:
-            go_on = asyncio.Event()
-
-            async def held(exchange: Exchange, writer: Writer) -> None:
-                await go_on.wait()
-                await rig.takes_one(exchange, writer)
-
-            async with HttpStandIn(held) as server, rig.adapter(server.url, connections=1) as adapter:
-                first = asyncio.create_task(collect(adapter, items[:1]))
-                await server.requested()
-                others = [asyncio.create_task(collect(adapter, [item])) for item in items[1:5]]
-                await asyncio.sleep(0)
-                adapter.halt()
-                given_back = [each for found in await asyncio.gather(*others) for each in found]
-                given_back += await collect(adapter, items[5:])
-                go_on.set()
-                return await first, given_back, len(server.exchanges)
-
-        finished, given_back, asked = asyncio.run(scenario())
-        assert [each.kind for each in finished] == [ACCEPTED]
+        async with HttpStandIn(held) as server, rig.adapter(server.url, connections=1) as adapter:
+            first = asyncio.create_task(collect(adapter, items[:1]))
+            await server.requested()
+            others = [asyncio.create_task(collect(adapter, [item])) for item in items[1:5]]
+            await asyncio.sleep(0)
+            adapter.halt()
+            given_back = [each for found in await asyncio.gather(*others) for each in found]
+            given_back += await collect(adapter, items[5:])
+            go_on.set()
+            assert [each.kind for each in await first] == [ACCEPTED]
         given = {(each.kind, each.blame, each.detail) for each in given_back}
         assert (len(given_back), given) == (5, {(NOT_TAKEN, RECIPIENT, NOT_BEGUN)})
-        assert asked == 1
+        assert len(server.exchanges) == 1
 
-    def test_leaving_answers_what_waits(self, rig: HttpRig) -> None:
+    async def test_leaving_answers_what_waits(self, rig: HttpRig) -> None:
         """A request in flight is unknown, one that waits for its turn was not taken."""
-
-        async def scenario() -> list[Outcome]:
-            async with HttpStandIn(http.hang) as server:
-                async with rig.adapter(server.url, connections=1) as adapter:
-                    items = hand_overs(rig.channel, 3)
-                    tasks = [asyncio.create_task(collect(adapter, [item])) for item in items]
-                    await server.requested()
-                return [outcome for part in await asyncio.gather(*tasks) for outcome in part]
-
-        kinds = [outcome.kind for outcome in asyncio.run(asyncio.wait_for(scenario(), BOUNDED))]
+        async with asyncio.timeout(BOUNDED), HttpStandIn(http.hang) as server:
+            async with rig.adapter(server.url, connections=1) as adapter:
+                items = hand_overs(rig.channel, 3)
+                tasks = [asyncio.create_task(collect(adapter, [item])) for item in items]
+                await server.requested()
+            kinds = [outcome.kind for part in await asyncio.gather(*tasks) for outcome in part]
         assert sorted(kinds) == [NOT_TAKEN, NOT_TAKEN, UNKNOWN]
 
     def test_nothing_secret_is_logged_or_told(
         self, rig: HttpRig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """With every logger switched on at DEBUG: no credentials, no address and no word of a message, and
-        none in a detail, however the provider repeats them."""
+        """No credentials, address or words of a message, at DEBUG or in a detail that a provider repeats."""
         (item,) = hand_overs(rig.channel, 1)
         shown = item.message.text if isinstance(item.message, Email) else item.message.body
         told = [*rig.secrets, address_of(item), address_of(item)[1:], *shown.splitlines(), "Basic ", "Bearer"]

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from email import policy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,21 +137,16 @@ def test_a_name_cannot_leave_the_folder(tmp_path: Path, address: str) -> None:
     assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} <= {tmp_path / "a" / "outbox"}
 
 
-@pytest.mark.parametrize("has_links", [True, False])
-def test_another_deliverys_file_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
-) -> None:
-    """A file of the same name with other content gets a number, one with the same content is this message;
-    also on a shared folder that knows no hard links."""
-    if not has_links:
+@pytest.mark.parametrize("links", [True, False])
+def test_another_deliverys_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """Other content of the same name gets a number, the same is this message; also without hard links."""
+    if not links:
         monkeypatch.setattr(os, "link", _failing(errno.EPERM))
     mails = [email(1, subject=subject) for subject in ("One", "Two", "One")]
     names = [_send(tmp_path, Delivery(1, each))[0].provider_id for each in mails]
     assert names == [FIRST, SECOND, FIRST]
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
-        FIRST: mime.build(mails[0]),
-        SECOND: mime.build(mails[1]),
-    }
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {FIRST: mime.build(mails[0]), SECOND: mime.build(mails[1])}
 
 
 def test_a_link_under_the_files_name_is_not_followed(tmp_path: Path) -> None:
@@ -163,9 +159,7 @@ def test_a_link_under_the_files_name_is_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
 @pytest.mark.parametrize("call", ["fsync", "link", "fchmod"])
-def test_a_failing_disk_takes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
-) -> None:
+def test_a_failing_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int) -> None:
     """Disk full or broken: not taken, the provider's fault, nothing left behind."""
     monkeypatch.setattr(os, call, _failing(code))
     (outcome,) = _send(tmp_path / "outbox", Delivery(1, email(1)))
@@ -202,31 +196,21 @@ def test_names_that_may_not_last_are_all_taken_back(tmp_path: Path, monkeypatch:
     assert list((tmp_path / "outbox").iterdir()) == []
 
 
-def test_after_a_halt_no_file_is_begun(tmp_path: Path) -> None:
-
-    async def scenario() -> list[Outcome]:
-        async with OutboxAdapter(Channel.EMAIL, tmp_path / "outbox") as adapter:
-            adapter.halt()
-            return await collect(adapter, hand_overs(Channel.EMAIL, 5))
-
-    outcomes = asyncio.run(scenario())
+async def test_after_a_halt_no_file_is_begun(tmp_path: Path) -> None:
+    async with OutboxAdapter(Channel.EMAIL, tmp_path / "outbox") as adapter:
+        adapter.halt()
+        outcomes = await collect(adapter, hand_overs(Channel.EMAIL, 5))
     assert [(each.kind, each.detail) for each in outcomes] == [(NOT_TAKEN, NOT_BEGUN)] * 5
     assert not (tmp_path / "outbox").exists()
 
 
-@pytest.mark.parametrize(
-    ("lay", "below", "says"),
-    [
-        (lambda outbox: outbox.symlink_to("."), "", "is a link; replace"),
-        (lambda outbox: outbox.mkdir() or outbox.chmod(0o777), "", "chmod 700"),
-        (lambda outbox: outbox.write_text("a file"), "", "is a file; move"),
-        (lambda outbox: outbox.write_text("a file"), "outbox", "is a file; move"),
-        (lambda outbox: outbox.write_text("a file"), "outbox/outbox", "a parent of the outbox"),
-    ],
-)
-def test_a_folder_laid_by_a_stranger_is_refused(
-    tmp_path: Path, lay: Callable[[Path], object], below: str, says: str
-) -> None:
+@pytest.mark.parametrize(("lay", "below", "says"), [
+    (lambda outbox: outbox.symlink_to("."), "", "is a link; replace"),
+    (lambda outbox: outbox.mkdir() or outbox.chmod(0o777), "", "chmod 700"),
+    *[(lambda outbox: outbox.write_text("a file"), below, "is a file; move") for below in ("", "outbox")],
+    (lambda outbox: outbox.write_text("a file"), "outbox/outbox", "a parent of the outbox"),
+])  # fmt: skip
+def test_a_folder_laid_by_a_stranger_is_refused(tmp_path: Path, lay: Any, below: str, says: str) -> None:
     """A link, a folder open to all, a file, also on the way: nothing is written, and a person has to look."""
     lay(tmp_path / "outbox")
     (outcome,) = _send(tmp_path / "outbox" / below, Delivery(1, email(1)))

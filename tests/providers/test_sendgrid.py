@@ -21,9 +21,18 @@ from commcast.providers.sendgrid import adapter as sendgrid
 from commcast.providers.sendgrid import outcomes as sendgrid_outcomes
 from commcast.providers.sendgrid import request as sendgrid_request
 from commcast.providers.sendgrid.adapter import SendGridAdapter
-from commcast.providers.sendgrid.client import SendGridClient
-from commcast.providers.sendgrid.outcomes import OUTCOMES, NamedInRefusal, named
-from tests.providers.contract import Arrived, HttpContract, HttpRig, Rig, address_of, collect, email
+from commcast.providers.sendgrid.outcomes import NamedInRefusal, named
+from commcast.providers.sendgrid.request import SendGridClient
+from tests.providers.contract import (
+    Arrived,
+    HttpContract,
+    HttpRig,
+    Rig,
+    TableContract,
+    address_of,
+    collect,
+    email,
+)
 from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support.servers import apis, http
 from tests.support.servers.apis import KEY, SendGrid
@@ -62,7 +71,7 @@ def adapter_at(url: str, **settings: Any) -> SendGridAdapter:
 
 
 class TestContract(HttpContract):
-    """The contract, with ten readers a request."""
+    """With ten readers a request."""
 
     rig_class = SendGridRig
 
@@ -77,8 +86,6 @@ class OneByOneRig(SendGridRig):
 
 
 class TestContractOneByOne(HttpContract):
-    """The contract, with one reader a request."""
-
     rig_class = OneByOneRig
 
 
@@ -86,15 +93,15 @@ def send(
     service: Handler, items: Sequence[Delivery], **settings: Any
 ) -> tuple[dict[int, Outcome], HttpStandIn]:
     """Hand one batch over; return the outcomes by delivery, and the server with what it saw."""
+    server = HttpStandIn(service)
 
-    async def scenario() -> tuple[dict[int, Outcome], HttpStandIn]:
-        async with HttpStandIn(service) as server:
-            async with adapter_at(server.url, **settings) as adapter:
-                outcomes = await collect(adapter, items)
-            assert len({each.delivery for each in outcomes}) == len(outcomes) == len(items)
-            return {each.delivery: each for each in outcomes}, server
+    async def scenario() -> list[Outcome]:
+        async with server, adapter_at(server.url, **settings) as adapter:
+            return await collect(adapter, items)
 
-    return asyncio.run(scenario())
+    outcomes = asyncio.run(scenario())
+    assert sorted(each.delivery for each in outcomes) == sorted(item.delivery for item in items)
+    return {each.delivery: each for each in outcomes}, server
 
 
 def plain(count: int) -> list[Delivery]:
@@ -102,15 +109,10 @@ def plain(count: int) -> list[Delivery]:
     return [Delivery(number, email(number)) for number in range(1, count + 1)]
 
 
-Meaning = tuple[OutcomeKind, Blame]
-
-
-def meanings(outcomes: dict[int, Outcome], *numbers: int) -> set[Meaning]:
+def meanings(outcomes: dict[int, Outcome], *numbers: int) -> set[tuple[OutcomeKind, Blame]]:
     """What the outcomes of these deliveries say, or of all."""
     return {(outcomes[n].kind, outcomes[n].blame) for n in numbers or outcomes}
 
-
-# --- the table
 
 # Status, headers, body, and what that must mean: kind, blame, words. Sources: SendGrid's API description and
 # its responses, 4xx and rate-limits pages. What any server's answer means is in test_http.py.
@@ -119,10 +121,7 @@ CASES: list[tuple[int, dict[str, str], Any, OutcomeKind, Blame, str]] = [
     *[(202, no_id, "", UNKNOWN, RECIPIENT, "not SendGrid's") for no_id in ({}, {"X-Message-Id": "\x01 <>"})],
     (200, ID, {"message": "queued"}, UNKNOWN, RECIPIENT, "not SendGrid's"),  # a sandbox
     *[(status, {}, "", NOT_TAKEN, ACCOUNT, "base_url") for status in (301, 404, 405)],
-    *[
-        (status, {}, {"errors": []}, REJECTED, RECIPIENT, "SendGrid refuses the request")
-        for status in (400, 413)
-    ],
+    *[(status, {}, {"errors": []}, REJECTED, RECIPIENT, "refuses the request") for status in (400, 413)],
     (401, {}, {"errors": [{"message": "Maximum credits exceeded"}]}, NOT_TAKEN, ACCOUNT, "credits"),
     (403, {}, {"errors": [{"message": "no"}]}, NOT_TAKEN, ACCOUNT, "not verified"),
     (406, {}, "", NOT_TAKEN, ACCOUNT, "such a request"),
@@ -135,39 +134,28 @@ CASES: list[tuple[int, dict[str, str], Any, OutcomeKind, Blame, str]] = [
 ]
 
 
-def wrong_cases() -> list[str]:
-    """Return the cases that the table, as it is now, does not answer as it must."""
-    wrong = []
-    for status, headers, body, kind, blame, words in CASES:
-        lower = {name.lower(): value for name, value in {**headers, "Retry-After": "9"}.items()}
-        (found,) = sendgrid_outcomes.outcomes([7], HttpAnswer(status, lower, json.dumps(body)), apis.NOW)
-        own_id, wait = ("SG-1" if kind is ACCEPTED else ""), (9.0 if blame is PROVIDER else None)
-        expected = Outcome(7, kind, found.detail, own_id, blame, wait)
-        shown = found.detail == "" if kind is ACCEPTED else found.detail.endswith(f"({status})")
-        if found != expected or words not in found.detail or not shown or "private" in found.detail:
-            wrong.append(f"{status}: {found}")
-    return wrong
-
-
-def test_every_answer_means_what_the_table_says() -> None:
+class TestTable(TableContract):
     """No address is shown; only a request that was taken has a name; only a busy SendGrid names a time."""
-    assert wrong_cases() == []
 
+    module = sendgrid_outcomes
 
-@pytest.mark.parametrize("line", range(len(OUTCOMES)), ids=lambda n: f"{n}-{OUTCOMES[n].said}")
-def test_every_line_of_the_table_counts(line: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any one line some answer above means something else."""
-    monkeypatch.setattr(sendgrid_outcomes, "OUTCOMES", OUTCOMES[:line] + OUTCOMES[line + 1 :])
-    assert wrong_cases() != []
+    def wrong(self) -> list[str]:
+        wrong = []
+        for status, headers, body, kind, blame, words in CASES:
+            lower = {name.lower(): value for name, value in {**headers, "Retry-After": "9"}.items()}
+            (found,) = sendgrid_outcomes.outcomes([7], HttpAnswer(status, lower, json.dumps(body)), apis.NOW)
+            own_id, wait = ("SG-1" if kind is ACCEPTED else ""), (9.0 if blame is PROVIDER else None)
+            expected = Outcome(7, kind, found.detail, own_id, blame, wait)
+            shown = found.detail == "" if kind is ACCEPTED else found.detail.endswith(f"({status})")
+            if found != expected or words not in found.detail or not shown or "private" in found.detail:
+                wrong.append(f"{status}: {found}")
+        return wrong
 
 
 def test_a_request_id_is_kept_short_and_clean() -> None:
     """What SendGrid calls a request is stored and shown: no control character, and not without end."""
     answer = HttpAnswer(202, {"x-message-id": "a\x1b[31m_b-c.d" + "e" * 500})
     assert sendgrid_outcomes.request_id(answer) == ("a31m_b-c.d" + "e" * 500)[:100]
-
-
-# --- narrowing
 
 
 @pytest.mark.parametrize("names", [True, False], ids=["named", "unnamed"])
@@ -180,9 +168,8 @@ def test_a_bad_address_costs_one_reader(count: int, bad: set[int], names: bool) 
     outcomes, server = send(service, items)
     assert {number for number, each in outcomes.items() if each.kind is REJECTED} == bad
     assert meanings(outcomes, *(addresses.keys() - bad)) == {(ACCEPTED, RECIPIENT)}
-    assert sorted(each.address for each in service.taken) == sorted(
-        address for number, address in addresses.items() if number not in bad
-    )
+    good = sorted(address for number, address in addresses.items() if number not in bad)
+    assert sorted(each.address for each in service.taken) == good
     assert len(server.exchanges) <= (2 if names else 18 * len(bad))
     assert not [number for number in bad if addresses[number] in outcomes[number].detail]
 
@@ -203,29 +190,21 @@ OF_THE_MESSAGE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("answers", "expected", "requests"),
-    [
-        # What is the same for all is no reader's fault: nobody is refused for good, nothing is narrowed.
-        *[([complaint(*fields)], [STOPPED] * 3, 1) for fields in OF_THE_MESSAGE],
-        # Refused without a word of an address, and nobody accepted: the third one shows that it is us.
-        ([REFUSED] * 99, [AGAIN] * 2 + [STOPPED] * 62, 10),
-        ([http.answer(413)] * 99, [AGAIN] * 2 + [STOPPED] * 62, 10),
-        ([OWN_LINES] * 99, [AGAIN] * 2 + [STOPPED] * 62, 3),
-        # However many: a bad address says nothing of the message.
-        ([BAD_ADDRESS] * 6, [BAD] * 6 + [GOOD] * 6, 7),
-        # Another answer is about the part that was asked; what was not begun was surely not taken.
-        ([REFUSED, http.answer(429)], [BUSY] * 8, 2),
-        *[
-            ([REFUSED, lost], [LOST] * 4 + [BUSY] * 4, 2)
-            for lost in (http.answer(500), http.reset, http.answer(202))
-        ],
-        ([REFUSED, http.answer(401)], [STOPPED] * 8, 2),
-    ],
-)
-def test_what_answers_mean_for_the_readers_of_a_batch(
-    answers: list[Handler], expected: list[Meaning], requests: int
-) -> None:
+@pytest.mark.parametrize(("answers", "expected", "requests"), [
+    # What is the same for all is no reader's fault: nobody is refused for good, nothing is narrowed.
+    *[([complaint(*fields)], [STOPPED] * 3, 1) for fields in OF_THE_MESSAGE],
+    # Refused without a word of an address, and nobody accepted: the third one shows that it is us.
+    ([REFUSED] * 99, [AGAIN] * 2 + [STOPPED] * 62, 10),
+    ([http.answer(413)] * 99, [AGAIN] * 2 + [STOPPED] * 62, 10),
+    ([OWN_LINES] * 99, [AGAIN] * 2 + [STOPPED] * 62, 3),
+    # However many: a bad address says nothing of the message.
+    ([BAD_ADDRESS] * 6, [BAD] * 6 + [GOOD] * 6, 7),
+    # Another answer is about the part that was asked; what was not begun was surely not taken.
+    ([REFUSED, http.answer(429)], [BUSY] * 8, 2),
+    *[([REFUSED, lost], [LOST] * 4 + [BUSY] * 4, 2) for lost in (http.answer(500), http.reset)],
+    ([REFUSED, http.answer(401)], [STOPPED] * 8, 2),
+])  # fmt: skip
+def test_what_answers_mean_for_a_batch(answers: list[Handler], expected: list[Any], requests: int) -> None:
     """No detail shows an address, and nothing is asked beyond the given answers."""
     service = SendGrid(answers=list(answers))
     outcomes, server = send(service, plain(len(expected)))
@@ -235,41 +214,30 @@ def test_what_answers_mean_for_the_readers_of_a_batch(
     assert ("refuses the message" in outcomes[1].detail) == (expected == [STOPPED] * 3)
 
 
-def test_one_reader_who_is_named_for_his_own_lines() -> None:
+async def test_one_reader_who_is_named_for_his_own_lines() -> None:
     """A complaint of a personalization alone is about that reader, once another was accepted."""
-    bad, good = complaint("personalizations.0.substitutions"), http.answer(202, b"", ID)
-
-    async def scenario() -> list[Outcome]:
-        async with HttpStandIn(http.in_turn(bad, good, bad)) as server, adapter_at(server.url) as adapter:
-            return [each for _ in range(3) for each in await collect(adapter, plain(1))]
-
-    found = [(each.kind, each.retry_after) for each in asyncio.run(scenario())]
+    handler = http.in_turn(OWN_LINES, http.answer(202, b"", ID), OWN_LINES)
+    async with HttpStandIn(handler) as server, adapter_at(server.url) as adapter:
+        outcomes = [each for _ in range(3) for each in await collect(adapter, plain(1))]
+    found = [(each.kind, each.retry_after) for each in outcomes]
     assert found == [(NOT_TAKEN, 1.0), (ACCEPTED, None), (REJECTED, None)]
 
 
-def test_a_halt_ends_the_narrowing() -> None:
+async def test_a_halt_ends_the_narrowing() -> None:
     """After Ctrl-C or a stop no further request is begun, though a refused one is being taken apart."""
-
-    async def scenario() -> tuple[list[Outcome], int]:
-        service = SendGrid(refuses=frozenset({"reader1@private.example"}), names=False)
-        async with HttpStandIn(service) as server, adapter_at(server.url) as adapter:
-            found = []
-            async for outcome in adapter.send(plain(64)):
-                found.append(outcome)
-                adapter.halt()
-            return found, len(server.exchanges)
-
-    outcomes, asked = asyncio.run(scenario())
-    assert len(outcomes) == 64
-    assert asked <= 8
+    service, outcomes = SendGrid(refuses=frozenset({"reader1@private.example"}), names=False), []
+    async with HttpStandIn(service) as server, adapter_at(server.url) as adapter:
+        async for outcome in adapter.send(plain(64)):
+            outcomes.append(outcome)
+            adapter.halt()
+    assert (len(outcomes), len(server.exchanges) <= 8) == (64, True)
     assert {outcome.detail for outcome in outcomes[1:]} <= {NOT_BEGUN, ""}
     assert sum(outcome.kind is ACCEPTED for outcome in outcomes) < 64
 
 
-def test_requests_are_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_are_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a batch costs to compare and to merge, the loop serves others meanwhile; one at a time."""
-    threads: list[int] = []
-    most, under_way = 0, 0
+    threads, under_way, most = list[int](), 0, 0
     honest = sendgrid_request.requests
 
     def watched(*given: Any) -> Any:
@@ -277,28 +245,19 @@ def test_requests_are_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -
         under_way += 1
         most = max(most, under_way)
         threads.append(threading.get_ident())
-        try:
-            return honest(*given)
-        finally:
-            under_way -= 1
+        made = honest(*given)
+        under_way -= 1
+        return made
 
     monkeypatch.setattr(sendgrid, "requests", watched)
-
-    async def scenario() -> None:
-        async with HttpStandIn(SendGrid()) as server, adapter_at(server.url) as adapter:
-            await asyncio.gather(*(collect(adapter, plain(4)) for _ in range(6)))
-
-    asyncio.run(scenario())
-    assert len(threads) == 6
+    async with HttpStandIn(SendGrid()) as server, adapter_at(server.url) as adapter:
+        await asyncio.gather(*(collect(adapter, plain(4)) for _ in range(6)))
+    assert (len(threads), most) == (6, 1)
     assert threading.get_ident() not in threads
-    assert most == 1
 
 
 def test_after_a_refused_key_the_rest_is_not_tried() -> None:
-    """A key revoked midway: what was accepted stays accepted, the rest waits for a person.
-
-    Each request has a connection of its own, which nobody can close just as it is used again.
-    """
+    """A key revoked midway: what was accepted stays so, the rest waits; a connection for each request."""
     items = [Delivery(n, replace(email(n), text="line\n" * n)) for n in range(1, 5)]  # one request each
     good = SendGrid()
     outcomes, server = send(http.in_turn(good, good, http.answer(401), good), items)
@@ -322,49 +281,33 @@ def test_narrowing_ends_before_the_lease_does(monkeypatch: pytest.MonkeyPatch) -
     assert "in time" in outcomes[1].detail
 
 
-@pytest.mark.parametrize(
-    ("fields", "wanted"),
-    [
-        ([None, 7, "personalizations.9999.to", "from\x1b[31m"], NamedInRefusal()),
-        (["personalizations.1"], NamedInRefusal(frozenset({1}), (), True)),
-        *[
-            ([f"personalizations.1.{to}"], NamedInRefusal(frozenset({1})))
-            for to in ("to", "to.0", "to.0.email")
-        ],
-        (["personalizations.1.to.0.name"], NamedInRefusal(frozenset({1}), (), True)),
-        (["from", "from"], NamedInRefusal(frozenset(), ("from",))),
-    ],
-)
+@pytest.mark.parametrize(("fields", "wanted"), [
+    ([None, 7, "personalizations.9999.to", "from\x1b[31m"], NamedInRefusal()),
+    (["personalizations.1"], NamedInRefusal(frozenset({1}), (), True)),
+    *[([f"personalizations.1.{to}"], NamedInRefusal(frozenset({1}))) for to in ("to", "to.0", "to.0.email")],
+    (["personalizations.1.to.0.name"], NamedInRefusal(frozenset({1}), (), True)),
+    (["from", "from"], NamedInRefusal(frozenset(), ("from",))),
+])  # fmt: skip
 def test_what_a_refusal_names(fields: list[Any], wanted: NamedInRefusal) -> None:
     errors = [1, None, *({"field": each} for each in fields)]
     assert named(HttpAnswer(400, {}, json.dumps({"errors": errors})), 3) == wanted
 
 
-@pytest.mark.parametrize("body", ["", "<html>", "[]", '{"errors": {}}', "[" * 100_000])
-def test_a_refusal_that_cannot_be_read_names_nothing(body: str) -> None:
-    assert named(HttpAnswer(400, {}, body), 3) == NamedInRefusal()
+def test_a_refusal_that_cannot_be_read_names_nothing() -> None:
+    for body in ("", "<html>", "[]", '{"errors": {}}', "[" * 100_000):
+        assert named(HttpAnswer(400, {}, body), 3) == NamedInRefusal()
 
 
-# --- batches
-
-
-@pytest.mark.parametrize(
-    ("settings", "size"),
-    [
-        ({}, 250),
-        ({"batch": 1000}, 1000),
-        *[({"per_second": n}, most) for n, most in ((100, 5), (1, 1), (10**5, 250))],
-    ],
-)
+@pytest.mark.parametrize(("settings", "size"), [
+    *[({}, 250), ({"batch": 1000}, 1000)],
+    *[({"per_second": n}, most) for n, most in ((100, 5), (1, 1), (10**5, 250))],
+])  # fmt: skip
 def test_how_many_readers_a_request_carries(settings: dict[str, Any], size: int) -> None:
     """As many as is set, and no more than a twentieth of a second's limit."""
     adapter = adapter_at("http://127.0.0.1:1", connections=3, **settings)
     assert (adapter.batch_size, adapter.window) == (size, 3 * size)
     assert adapter.per_second == settings.get("per_second", 0)
     assert adapter_at("http://127.0.0.1:1", connections=64, batch=1000).window == sendgrid.MOST_CLAIMED
-
-
-# --- keys
 
 
 @pytest.mark.parametrize("key", [None, "", "  ", "SG.a\nb", "SG.\u00e9", "SG a", "SG.\x00"])
@@ -377,9 +320,6 @@ def test_a_key_that_is_none(key: str | None) -> None:
 
 def test_what_holds_the_key_does_not_show_it() -> None:
     assert KEY not in repr(SendGridClient("http://127.0.0.1:1", KEY, 1))
-
-
-# --- the official description
 
 
 def test_requests_are_what_the_official_description_says() -> None:

@@ -7,7 +7,6 @@ from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import replace
 from email import message_from_bytes, policy
-from html import escape
 from typing import Any
 
 import pytest
@@ -15,21 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.config.settings import SendGridProvider
-from commcast.model.incident import Channel, View
-from commcast.model.message import CalendarFile, Delivery, Email, Mailbox, Outcome, Pieces, Skeleton, Spliced
+from commcast.model.message import CalendarFile, Delivery, Email, Mailbox, Outcome, Skeleton
 from commcast.providers import mime
 from commcast.providers.sendgrid import request as sendgrid_request
-from commcast.providers.sendgrid.client import OWN_ID
-from commcast.providers.sendgrid.letter import ReaderView
+from commcast.providers.sendgrid.letter import OWN_ID, ReaderView
 from commcast.providers.sendgrid.request import Request, expand, requests
-from commcast.rendering.render import Renderer
-from commcast.rendering.templates import Templates, shipped_templates
+from tests.providers import splicing
 from tests.providers.contract import email
 from tests.providers.kinds import ACCOUNT, NOT_TAKEN, RECIPIENT, REJECTED
 from tests.support.servers.apis import check_body, seen
-from tests.support.values import AUDIENCES, PHASES, PUBLIC, full, minimal
 
 PROVIDER = SendGridProvider()
+LINES = st.text(st.sampled_from("ab-cn0<>&\n\r\t \u2028\U0001f6a8;,%{}"), max_size=30)
+VALUES = st.text(st.sampled_from("ab-cn0<>&\"' .,;%{}=\u00e9\u200d\U0001f6a8\u05d3"), min_size=1, max_size=20)
+TAG = f"-c{'0' * 32}n0-"
+BESIDE = Skeleton(("x ", 0), (TAG, 0, "\n"), ())
+IMPOSSIBLE = ["", "-", "dana", "d\u00e4na@example.com", "a@b\r\nBcc: eve@evil.example", "\ud800@c.example"]
+ONE, ALL = (REJECTED, RECIPIENT), (NOT_TAKEN, ACCOUNT)
 
 
 def made(*mails: Email, provider: SendGridProvider = PROVIDER) -> tuple[list[Request], list[Outcome]]:
@@ -80,18 +81,7 @@ SKELETON = Skeleton(
 
 
 def spliced(number: int, *values: str, skeleton: Skeleton = SKELETON, **changed: Any) -> Email:
-    """An email as splicing makes it."""
-
-    def joined(pieces: Pieces, values: Sequence[str]) -> str:
-        return "".join(values[piece] if isinstance(piece, int) else piece for piece in pieces)
-
-    how = Spliced(skeleton, values, tuple(map(escape, values)))
-    text, html = joined(skeleton.text, how.values), joined(skeleton.html, how.escaped)
-    whole = mail(number, text, html, subject=joined(skeleton.subject, how.values))
-    return replace(whole, spliced=how, **changed)
-
-
-# --- merging
+    return replace(splicing.spliced(mail(number), skeleton, values), **changed)
 
 
 def test_the_same_words_go_as_they_are() -> None:
@@ -135,19 +125,12 @@ def test_the_values_of_spliced_emails_are_the_substitutions() -> None:
     assert (len({tag[:35] for tag in own}), len(own)) == (1, 5)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"text": "Hello,\nAll is well.\nAnd more.\n"},
-        {"html": "<p>Hi</p>"},
-        {"sender": Mailbox("other@acme.example")},
-        {"reply_to": "other@acme.example"},
-        {"list_unsubscribe": "mailto:other@acme.example"},
-        {"references": ("<other@acme.example>",)},
-        {"calendar": CalendarFile("move1.ics", "BEGIN:2\r\n")},
-    ],
-    ids=lambda changed: next(iter(changed)),
-)
+@pytest.mark.parametrize("changed", [
+    *({"reply_to": "other@acme.example"}, {"list_unsubscribe": "mailto:other@acme.example"}),
+    *({"text": "Hello,\nAll is well.\nAnd more.\n"}, {"html": "<p>Hi</p>"}),
+    *({"sender": Mailbox("other@acme.example")}, {"references": ("<other@acme.example>",)}),
+    {"calendar": CalendarFile("move1.ics", "BEGIN:2\r\n")},
+], ids=lambda changed: next(iter(changed)))  # fmt: skip
 def test_what_cannot_be_merged_goes_apart(changed: dict[str, Any]) -> None:
     """Another shape or frame is another request, spliced or not."""
     built, _ = made(mail(1), replace(mail(2), **changed), mail(3))
@@ -167,51 +150,11 @@ def test_a_calendar_file_goes_with_each_reader_of_its_words() -> None:
     assert attached == {(1, 3): [b"BEGIN:1\r\n"], (2, 5): [], (4,): [b"BEGIN:2\r\n"]}
 
 
-def test_every_shipped_template_reaches_its_reader_word_for_word() -> None:
-    """All audiences and phases, with and without all facts, to readers with all kinds of names."""
-    shipped = Templates(None, shipped_templates())
-    names = ("Dana", "", "Reyes; Dana", 'Kim "K" <k>', "\u05d3\u05e0\u05d4", "\U0001f6a8 Ann", "a & b")
-    for audience, status, told in ((a, s, t) for a in AUDIENCES for s in PHASES for t in (full, minimal)):
-        view = View.INTERNAL if audience not in PUBLIC else View.PUBLIC
-        chosen = Renderer(shipped.choose(audience, view, status, "", Channel.EMAIL))
-        context = told(audience, status)
-        mails = []
-        for number, name in enumerate(names, 1):
-            reader = {**context["recipient"], "name": name, "greeting": f"Hello {name},"}
-            content = chosen.email(context, reader)
-            mails.append(mail(number, content.text, content.html, subject=content.subject))
-        (request,), _ = made(*mails)
-        wanted = {
-            n: (each.to.address, (each.subject, each.text, each.html)) for n, each in enumerate(mails, 1)
-        }
-        assert readings(request) == wanted, (audience, status)
-
-
-LINES = st.text(st.sampled_from("ab-cn0<>&\n\r\t \u2028\U0001f6a8;,%{}"), max_size=30)
-VALUES = st.text(st.sampled_from("ab-cn0<>&\"' .,;%{}=\u00e9\u200d\U0001f6a8\u05d3"), min_size=1, max_size=20)
-
-
-@st.composite
-def skeletons(draw: st.DrawFn) -> Skeleton:
-    def pieces() -> Pieces:
-        found: list[str | int] = []
-        for piece in draw(st.lists(st.one_of(st.integers(0, 1), LINES.filter(bool)), max_size=6)):
-            if isinstance(piece, str) and found and isinstance(found[-1], str):
-                found[-1] += piece
-            else:
-                found.append(piece)
-        return tuple(found)
-
-    return Skeleton(pieces(), pieces(), pieces())
-
-
 @st.composite
 def batches(draw: st.DrawFn) -> list[Email]:
     """Emails that share much, to addresses that come again: spliced, whole, or some of each."""
-    texts, two = (
-        draw(st.lists(LINES.filter(bool), min_size=1, max_size=3)),
-        [draw(skeletons()), draw(skeletons())],
-    )
+    texts = draw(st.lists(LINES.filter(bool), min_size=1, max_size=3))
+    two = draw(st.lists(splicing.skeletons(LINES, 2), min_size=2, max_size=2))
     kinds = draw(st.sampled_from([[True], [False], [True, False]]))
 
     def one(number: int) -> Email:
@@ -235,46 +178,28 @@ def test_any_emails_come_out_as_they_went_in(mails: list[Email]) -> None:
         assert words == (mime.one_line(sent.subject), sent.text, sent.html)
     empty = {n for n, sent in enumerate(mails, 1) if not (mime.one_line(sent.subject) and sent.text)}
     assert {each.delivery for each in refused if each.kind is REJECTED} == empty
-    persons = {
-        n: each for request in built for n, each in zip(request.deliveries, people(request), strict=True)
-    }
-    for number, person in persons.items():
+    persons = [each for request in built for each in zip(request.deliveries, people(request), strict=True)]
+    for number, person in persons:
         assert person["custom_args"] == {OWN_ID: mails[number - 1].message_id[1:-1]}
         others = {sent.to.address for sent in mails} - {mails[number - 1].to.address}
         assert not [address for address in others if address in json.dumps(person)]
 
 
-# --- what substitution would not give
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"text": "Hello Kim,\nsomething else.\n/b\n"},
-        {"html": "<p>Hello Kin,</p>\n"},
-        {"subject": "Cards fail for K"},
-    ],
-    ids=lambda changed: next(iter(changed)),
-)
-def test_what_splicing_would_not_give_goes_as_it_is(changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("name", "words"), [
+    *(("text", "Hello Kim,\nsomething else.\n/b\n"), ("html", "<p>Hello Kin,</p>\n")),
+    ("subject", "Cards fail for K"),
+])  # fmt: skip
+def test_what_splicing_would_not_give_goes_as_it_is(name: str, words: Any) -> None:
     """Each email's own words are compared before it leaves: a mistake in splicing reaches nobody."""
-    mails = [spliced(1, "Dana", "/a"), spliced(2, "Kim", "/b", **changed), spliced(3, "Ann", "/c")]
+    mails = [spliced(1, "Dana", "/a"), spliced(2, "Kim", "/b", **{name: words}), spliced(3, "Ann", "/c")]
     found = readings(*made(*mails)[0])
     assert [found[n][1] for n in (1, 2, 3)] == [(each.subject, each.text, each.html) for each in mails]
 
 
-@pytest.mark.parametrize(
-    ("mails", "wrong", "expected"),
-    [
-        pytest.param([spliced(n, "Dana", f"/{n}") for n in (1, 2)], "Dana", [(1,), (2,)], id="spliced"),
-        pytest.param(
-            [mail(n, f"Hello {who}\n") for n, who in enumerate(("Dana", "Kim", "Ann", "Kim"), 1)],
-            "Kim",
-            [(1, 3), (2, 4)],
-            id="merged",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("mails", "wrong", "expected"), [
+    ([spliced(n, "Dana", f"/{n}") for n in (1, 2)], "Dana", [(1,), (2,)]),
+    ([mail(n, f"Hello {who}\n") for n, who in enumerate(("A", "Li", "B", "Li"), 1)], "Li", [(1, 3), (2, 4)]),
+], ids=["spliced", "merged"])  # fmt: skip
 def test_what_substitution_would_change_goes_literally(
     mails: list[Email], wrong: str, expected: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,10 +236,7 @@ SHORT = [SKELETON, Skeleton(SKELETON.subject, ("Hi ", 0, ",\nall went well.\n", 
     ids=["short", "long"],
 )
 def test_several_groups_of_one_shape(two: list[Skeleton], expected: list[Any]) -> None:
-    """Two time zones differ in a line: one request, as long as the lines that differ are short enough.
-
-    HTML on one long line cannot be merged by its lines: each group goes by its own tags, and stays whole.
-    """
+    """Two time zones are one request; with HTML on one long line each group goes by its own tags, whole."""
     mails = [spliced(n, f"Reader {n}", "/a", skeleton=two[n % 2]) for n in range(1, 7)]
     built, _ = made(*mails)
     assert sorted(deliveries(built)) == expected
@@ -336,21 +258,11 @@ def test_a_thousand_spliced_readers_are_expanded_once(monkeypatch: pytest.Monkey
     assert (looks, len(request.deliveries)) == ([0], 1000)
 
 
-# --- what a tag is
-
-TAG = f"-c{'0' * 32}n0-"
-BESIDE = Skeleton(("x ", 0), (TAG, 0, "\n"), ())
-
-
-@pytest.mark.parametrize(
-    "mails",
-    [
-        [mail(1, f"Hello Dana,\n{TAG}\n"), mail(2, f"Hello Kim,\n{TAG}\n")],
-        [spliced(1, TAG, "/a"), spliced(2, "Kim", "/a")],
-        [spliced(1, "Dana", "/a", skeleton=BESIDE), spliced(2, "Kim", "/a", skeleton=BESIDE)],
-    ],
-    ids=["in an email", "in a reader's value", "in what stands for all"],
-)
+@pytest.mark.parametrize("mails", [
+    [mail(1, f"Hello Dana,\n{TAG}\n"), mail(2, f"Hello Kim,\n{TAG}\n")],
+    [spliced(1, TAG, "/a"), spliced(2, "Kim", "/a")],
+    [spliced(n, who, "/a", skeleton=BESIDE) for n, who in enumerate(("Dana", "Kim"), 1)],
+], ids=["in an email", "in a reader's value", "in what stands for all"])  # fmt: skip
 def test_a_tag_that_is_in_an_email_is_drawn_again(mails: list[Email]) -> None:
     """Content that holds the tag would be filled with another's line: that tag is not used."""
     drawn = iter(["0" * 32, "1" * 32])
@@ -369,17 +281,10 @@ def test_tags_differ() -> None:
     assert lines == ["1 line 11", "2 line 11"]
 
 
-# --- limits
-
-
-@pytest.mark.parametrize(
-    "mails",
-    [
-        [mail(n, f"Hello {who}\n") for n, who in enumerate(("Dana", "\u00e9" * 2000, "Ann", "Kim"), 1)],
-        [spliced(n, who, "/a") for n, who in enumerate(("Dana", "\u00e9" * 900, "Ann", "Kim"), 1)],
-    ],
-    ids=["merged", "spliced"],
-)
+@pytest.mark.parametrize("mails", [
+    [mail(n, f"Hello {who}\n") for n, who in enumerate(("Dana", "\u00e9" * 2000, "Ann", "Kim"), 1)],
+    [spliced(n, who, "/a") for n, who in enumerate(("Dana", "\u00e9" * 900, "Ann", "Kim"), 1)],
+], ids=["merged", "spliced"])  # fmt: skip
 def test_substitutions_beyond_ten_thousand_bytes_go_literally(mails: list[Email]) -> None:
     """Counted in JSON, six bytes per letter here: that email goes alone, the others stay together."""
     built, _ = made(*mails)
@@ -411,9 +316,6 @@ def test_no_request_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sendgrid_request.MOST_SUBSTITUTED == 10_000
 
 
-# --- names, addresses, headers
-
-
 # A name is only shown: what SendGrid would stumble over is taken out.
 NAMES = {
     "Reyes; Dana, Dr.": "Reyes Dana Dr.",
@@ -437,22 +339,15 @@ def test_names(name: str, written: str) -> None:
     assert request.body["from"] == {"email": "s@acme.example", **wanted}
 
 
-IMPOSSIBLE = ["", "-", "dana", "d\u00e4na@example.com", "a@b\r\nBcc: eve@evil.example", "\ud800@c.example"]
-ONE, ALL = (REJECTED, RECIPIENT), (NOT_TAKEN, ACCOUNT)
-
-
-@pytest.mark.parametrize(
-    ("changed", "expected", "words"),
-    [
-        *[({"to": Mailbox(address)}, ONE, "the address ") for address in IMPOSSIBLE],
-        *[(each, ONE, "the email has no ") for each in ({"subject": " \r\n\u202e "}, {"text": ""})],
-        ({"message_id": "<a b>"}, ONE, ""),
-        *[({"sender": Mailbox(address)}, ALL, "the sender") for address in ("st\u00e4@a.example", "")],
-        ({"reply_to": "nobody"}, ALL, "the sender, reply address"),
-        ({"list_unsubscribe": "mailto:a b"}, ALL, ""),
-        ({"list_id": "a\r\nBcc: eve@evil.example"}, ALL, ""),
-    ],
-)
+@pytest.mark.parametrize(("changed", "expected", "words"), [
+    *[({"to": Mailbox(address)}, ONE, "the address ") for address in IMPOSSIBLE],
+    *[(each, ONE, "the email has no ") for each in ({"subject": " \r\n\u202e "}, {"text": ""})],
+    ({"message_id": "<a b>"}, ONE, ""),
+    *[({"sender": Mailbox(address)}, ALL, "the sender") for address in ("st\u00e4@a.example", "")],
+    ({"reply_to": "nobody"}, ALL, "the sender, reply address"),
+    ({"list_unsubscribe": "mailto:a b"}, ALL, ""),
+    ({"list_id": "a\r\nBcc: eve@evil.example"}, ALL, ""),
+])  # fmt: skip
 def test_an_email_that_cannot_be_is_refused_alone(changed: Any, expected: Any, words: str) -> None:
     """For that reader only, without the address; what is the same for everybody stops the run."""
     built, (refused,) = made(mail(1), replace(mail(2), **changed), mail(3))

@@ -1,11 +1,11 @@
-"""SMTP connections: a server that fails at each point of a transaction, and Postfix's own servers."""
+"""SMTP connections: a server that fails at each point of a transaction, and a whole Postfix."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise, product
 from pathlib import Path
@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.model.incident import Channel
-from commcast.model.message import NOT_BEGUN, Delivery, Outcome, OutcomeKind
+from commcast.model.message import NOT_BEGUN, Delivery, Outcome
 from commcast.providers import mime
 from commcast.providers.smtp import adapter as smtp_pool
 from commcast.providers.smtp import opening as smtp_opening
@@ -29,9 +29,9 @@ from commcast.providers.smtp.connection import LONGEST_LINE, LONGEST_REPLY, ONE_
 from tests.providers.contract import collect, email, hand_overs
 from tests.providers.kinds import ACCEPTED, NOT_TAKEN, REJECTED, UNKNOWN
 from tests.support.idle_clock import IdleClockLoop
+from tests.support.servers import smtp as standins
 from tests.support.servers.http import make_certificate
 from tests.support.servers.smtp import (
-    BYTES,
     CLOSE,
     DRIP,
     EACH,
@@ -42,23 +42,15 @@ from tests.support.servers.smtp import (
     STALL,
     STEP,
     Script,
-    Talk,
-    adapter_for,
-    real_postfix,
-    relay,
-    scripted_server,
-    smtp_sink,
 )
 
 LETTERS = {ACCEPTED: "A", REJECTED: "R", UNKNOWN: "U", NOT_TAKEN: "N"}
 MAILS = hand_overs(Channel.EMAIL, 6)
 LOOPS: dict[str, Any] = {"asyncio": IdleClockLoop, "uvloop": uvloop.new_event_loop}
 BOTH_LOOPS = pytest.mark.parametrize("loop", LOOPS)
-
-
-def run(coroutine: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        return runner.run(coroutine)
+Writes = Callable[[], list[bytes]]
+LINES = st.text(alphabet="abc 25.-\u00e9", max_size=12)
+REPLIES = st.lists(st.tuples(st.integers(200, 599), st.lists(LINES, min_size=1, max_size=4)), max_size=6)
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -70,12 +62,12 @@ def in_calls(script: Script, *calls: Sequence[Delivery], loop: str = "asyncio", 
     """Send by several calls at once; the outcomes come back in order of the deliveries."""
 
     async def scenario() -> list[Outcome]:
-        async with adapter_for(script, **more) as adapter:
+        async with standins.adapter_for(script, **more) as adapter:
             found = await asyncio.gather(*(collect(adapter, items) for items in calls))
             return sorted((each for part in found for each in part), key=lambda each: each.delivery)
 
-    outcomes: list[Outcome] = run(scenario(), loop)
-    return outcomes
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        return runner.run(scenario())
 
 
 def three(script: Script, **more: Any) -> list[Outcome]:
@@ -91,8 +83,6 @@ def got(script: Script) -> str:
     """Whose emails the server took."""
     return "".join(to.removeprefix("reader")[0] for message in script.messages for to in message.recipients)
 
-
-# --- a server that fails at each point, for the first or second email of the three
 
 HARD, SOFT, BYE, ODD = "550 5.7.1 no", "450 4.2.0 later", "421 4.3.2 bye", "299 2.9.9 what"
 DEAD = (CLOSE, STALL, GARBAGE, DRIP)
@@ -133,8 +123,8 @@ FAILS: list[tuple[int, str, tuple[str, ...], str, str]] = [
 
 
 # In which ways: all of them for what can be said in pieces.
-FEW = [("plain", EACH, "asyncio"), ("pipelined", EACH, "asyncio"), ("tls", EACH, "asyncio")]
-MANY = [*FEW, *product(["pipelined"], (MERGED, BYTES), LOOPS), ("tls", MERGED, "uvloop")]
+FEW = [(road, EACH, "asyncio") for road in ("plain", "pipelined", "tls")]
+MANY = [*FEW, *product(["pipelined"], (MERGED, standins.BYTES), LOOPS), ("tls", MERGED, "uvloop")]
 CASES = [
     (number, point, action, plain if way[0] == "plain" else pipelined, *way)
     for number, point, actions, pipelined, plain in FAILS
@@ -185,33 +175,33 @@ def test_a_sender_refused_gets_no_dot_at_all(monkeypatch: pytest.MonkeyPatch) ->
     """A server that refuses MAIL, and goes on to 354, may have a recipient: the connection is closed."""
     script = Script({"mail": ["550 5.7.1 no"]}, PIPELINING, wants_empty=True)
 
-    async def careless(self: Talk, text: str) -> None:
+    async def careless(self: standins.Talk, text: str) -> None:
         self.sender = self.sender or "somebody"
         await self.answer("rcpt", "250 2.1.5 ok")
         self.recipients.append(text)
 
-    monkeypatch.setattr(Talk, "rcpt", careless)
+    monkeypatch.setattr(standins.Talk, "rcpt", careless)
     assert said(three(script))[0] == "N"
     assert script.connections == 2
     assert ["reader1" in to for message in script.messages for to in message.recipients] == [False, False]
 
 
-@pytest.mark.parametrize(
-    ("extensions", "actions", "became", "taken", "connections"),
-    [
-        # A server that keeps the envelope of a refused email: that is no refusal of the next one's sender.
-        (PIPELINING, {"dot": [HARD], "mail": [GOOD, "503 5.5.1 nested MAIL command"]}, "RAA", "23", 2),
-        (PIPELINING, {"dot": [HARD], "mail": [GOOD, GOOD, "503 5.5.1 not you"]}, "RAN", "2", 1),
-        # One that says more than it was asked is not trusted with a body, nor with its next reply.
-        (PIPELINING, {"data": ["354 go on\r\n250 2.0.0 ok"]}, "NAA", "23", 2),
-        (PIPELINING, {"data": ["354 go on\r\n554 5.7.1 no"]}, "NAA", "23", 2),
-        ((), {"mail": ["250 ok\r\n250 ok"]}, "NAA", "23", 2),
-        ((), {"rcpt": ["250 ok\r\n354 go on"]}, "NAA", "23", 2),
-        ((), {"data": ["354 go on\r\n250 ok"]}, "NAA", "23", 2),
-        # One that ends each connection after an email gets each by a connection of its own.
-        (PIPELINING, {"mail": [GOOD, BYE] * 9}, "AAA", "123", 3),
-    ],
-)
+@pytest.mark.parametrize(("extensions", "actions", "became", "taken", "connections"), [
+    # A server that keeps the envelope of a refused email: that is no refusal of the next one's sender.
+    (PIPELINING, {"dot": [HARD], "mail": [GOOD, "503 5.5.1 nested MAIL command"]}, "RAA", "23", 2),
+    (PIPELINING, {"dot": [HARD], "mail": [GOOD, GOOD, "503 5.5.1 not you"]}, "RAN", "2", 1),
+    # One that says more than it was asked is not trusted with a body, nor with its next reply.
+    (PIPELINING, {"data": ["354 go on\r\n250 2.0.0 ok"]}, "NAA", "23", 2),
+    (PIPELINING, {"data": ["354 go on\r\n554 5.7.1 no"]}, "NAA", "23", 2),
+    ((), {"mail": ["250 ok\r\n250 ok"]}, "NAA", "23", 2),
+    ((), {"rcpt": ["250 ok\r\n354 go on"]}, "NAA", "23", 2),
+    ((), {"data": ["354 go on\r\n250 ok"]}, "NAA", "23", 2),
+    # One that ends each connection after an email gets each by a connection of its own.
+    (PIPELINING, {"mail": [GOOD, BYE] * 9}, "AAA", "123", 3),
+    # One that ends it instead of beginning anew.
+    *[(offers, {"rcpt": [HARD], "rset": [end]}, "RAA", "23", 2)
+      for offers in (PIPELINING, ()) for end in ("500 what", CLOSE, BYE)],
+])  # fmt: skip
 def test_odd_servers(
     extensions: Sequence[str], actions: dict[str, list[str]], became: str, taken: str, connections: int
 ) -> None:
@@ -221,21 +211,14 @@ def test_odd_servers(
 
 @pytest.mark.parametrize("extensions", [PIPELINING, ()])
 @pytest.mark.parametrize("more", ["421 4.4.2 idle too long", HARD])
-def test_an_idle_connection_that_speaks_or_closes_is_dropped(more: str, extensions: Sequence[str]) -> None:
+async def test_an_idle_connection_that_speaks_or_ends_is_dropped(
+    more: str, extensions: Sequence[str]
+) -> None:
     """A server's word or end while nothing is under way costs no email."""
     script = Script({"dot": [f"250 2.0.0 Ok\r\n{more}"]}, extensions)
-
-    async def scenario() -> str:
-        async with adapter_for(script) as adapter:
-            return "".join([said(await collect(adapter, [item])) for item in MAILS[:2]])
-
-    assert (run(scenario()), script.connections) == ("AA", 2)
-
-
-# --- one write, and where the dot is
-
-
-Writes = Callable[[], list[bytes]]
+    async with standins.adapter_for(script) as adapter:
+        assert [said(await collect(adapter, [item])) for item in MAILS[:2]] == ["A", "A"]
+    assert script.connections == 2
 
 
 @pytest.fixture
@@ -263,16 +246,12 @@ def test_many_emails_take_a_write_each(writes: Writes, loop: str) -> None:
     assert writes()[1].count(b"\r\n.\r\nMAIL FROM:<") == 1
 
 
-def test_an_email_that_comes_while_a_body_is_in_flight_is_announced_at_once(writes: Writes) -> None:
-
-    async def scenario() -> None:
-        async with adapter_for(Script({"dot": [STALL]}, PIPELINING)) as adapter:
-            for number, item in enumerate(MAILS[:2], 2):
-                call = asyncio.create_task(collect(adapter, [item]))
-                await until(lambda: len(writes()) >= number)  # noqa: B023 - awaited at once
-            await call
-
-    run(scenario())
+async def test_an_email_that_comes_while_a_body_is_in_flight_is_announced_at_once(writes: Writes) -> None:
+    async with standins.adapter_for(Script({"dot": [STALL]}, PIPELINING)) as adapter:
+        for number, item in enumerate(MAILS[:2], 2):
+            call = asyncio.create_task(collect(adapter, [item]))
+            await until(lambda: len(writes()) >= number)  # noqa: B023 - awaited at once
+        await call
     assert writes()[2].startswith(b"MAIL FROM:")
     assert b"RCPT TO:<reader2@" in writes()[2]
 
@@ -311,7 +290,7 @@ def test_a_large_body_that_stalls_is_not_taken(
 
 @BOTH_LOOPS
 @pytest.mark.parametrize(("action", "became"), [(STALL, "N"), (CLOSE, "U")])
-def test_a_small_body_stuck_in_our_own_buffer(
+def test_a_small_body_still_here(
     action: str, became: str, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     """If the dot is surely still ours it is not taken; if nobody can know any more, unknown."""
@@ -329,30 +308,21 @@ def test_a_small_body_stuck_in_our_own_buffer(
     assert said(in_calls(script, MAILS[:1], loop=loop, timeout=STEP)) == became
 
 
-# --- stopping
-
-
-def test_a_halt_gives_back_what_is_not_begun() -> None:
+async def test_a_halt_gives_back_what_is_not_begun() -> None:
     """What is under way may finish; what waits comes back at once, as not begun, also in later calls."""
     script = Script({"dot": [STALL]}, PIPELINING)
-
-    async def scenario() -> tuple[list[Outcome], list[Outcome]]:
-        async with adapter_for(script) as adapter:
-            call = asyncio.create_task(collect(adapter, MAILS))
-            await until(lambda: script.used["dot"])
-            adapter.halt()
-            later = await collect(adapter, MAILS[:2])
-            return await call, later
-
-    outcomes, later = run(scenario())
-    assert {outcome.detail for outcome in later} == {NOT_BEGUN}
+    async with standins.adapter_for(script) as adapter:
+        call = asyncio.create_task(collect(adapter, MAILS))
+        await until(lambda: script.used["dot"])
+        adapter.halt()
+        assert {outcome.detail for outcome in await collect(adapter, MAILS[:2])} == {NOT_BEGUN}
+        outcomes = sorted(await call, key=lambda each: each.delivery)
     assert [outcome.delivery for outcome in outcomes if outcome.detail == NOT_BEGUN] == [3, 4, 5, 6]
-    assert said(sorted(outcomes, key=lambda each: each.delivery)) == "UNNNNN"
+    assert said(outcomes) == "UNNNNN"
 
 
 class Late(smtp_opening.Opening):
-    """A connection that is there in the moment in which it is cancelled: asyncio.wait_for of Python 3.11,
-    which the library uses, gives the answer and forgets the cancellation when both come in one turn."""
+    """There just as it is cancelled: wait_for of Python 3.11, which the library uses, forgets that then."""
 
     ready = asyncio.Event()
     cancels = 1  # until it heeds one
@@ -368,46 +338,33 @@ class Late(smtp_opening.Opening):
 
 @BOTH_LOOPS
 @pytest.mark.parametrize("cancels", [1, 2])
-def test_a_connection_that_comes_while_we_leave_is_closed(
-    cancels: int, loop: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_late_connection_is_closed(cancels: int, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would end it any more: it would stand open until the loop is torn down around it."""
     monkeypatch.setattr(smtp_pool, "Opening", Late)
     monkeypatch.setattr(Late, "ready", asyncio.Event())
     monkeypatch.setattr(Late, "cancels", cancels)
-    script = Script({}, PIPELINING)
-
-    async def scenario() -> list[Outcome]:
-        async with scripted_server(script) as port:
-            async with SmtpAdapter(relay(port), None) as adapter:
-                call = asyncio.create_task(collect(adapter, MAILS[:1]))
-                await Late.ready.wait()
-                adapter.halt()
-                outcomes = await call
-            await until(lambda: script.ended)
-            return outcomes
-
-    outcomes = run(asyncio.wait_for(scenario(), 20), loop)
-    assert [outcome.detail for outcome in outcomes] == [NOT_BEGUN]
+    async with asyncio.timeout(20), standins.scripted_server(script := Script({}, PIPELINING)) as port:
+        async with SmtpAdapter(standins.relay(port), None) as adapter:
+            call = asyncio.create_task(collect(adapter, MAILS[:1]))
+            await Late.ready.wait()
+            adapter.halt()
+            assert [outcome.detail for outcome in await call] == [NOT_BEGUN]
+        await until(lambda: script.ended)
     assert script.ended == script.connections == 1
 
 
 @pytest.mark.parametrize("extensions", [PIPELINING, ()])
 @pytest.mark.parametrize("point", ["connect", "mail", "rcpt", "data", "dot"])
-def test_a_cancelled_call_hurts_no_other(point: str, extensions: Sequence[str]) -> None:
+async def test_a_cancelled_call_hurts_no_other(point: str, extensions: Sequence[str]) -> None:
     script = Script({point: [STALL]}, extensions)
-
-    async def scenario() -> list[Outcome]:
-        async with adapter_for(script, timeout=2 * STEP) as adapter:
-            call = asyncio.create_task(collect(adapter, MAILS[:1]))
-            await until(lambda: script.used[point])
-            other = asyncio.create_task(collect(adapter, MAILS[1:3]))
-            await asyncio.sleep(0)
-            call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
-            return await other
-
-    outcomes = run(scenario())
+    async with standins.adapter_for(script, timeout=2 * STEP) as adapter:
+        call = asyncio.create_task(collect(adapter, MAILS[:1]))
+        await until(lambda: script.used[point])
+        other = asyncio.create_task(collect(adapter, MAILS[1:3]))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        outcomes = await other
     behind_a_body = point == "dot" and extensions  # the first of them stood behind a body that got no answer
     assert said(outcomes) == ("NN" if point == "connect" else "NA" if behind_a_body else "AA")
     assert "1" not in got(script)
@@ -422,33 +379,22 @@ def test_a_letter_that_waits_too_long_is_given_back(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("per_second", [0, 20])
-def test_only_if_nothing_is_paced_does_a_letter_wait_for_the_first_opening(per_second: int) -> None:
+async def test_only_if_nothing_is_paced_does_a_letter_wait_for_the_first_opening(per_second: int) -> None:
     """A letter that has its slot goes by a connection of its own: those that waited would go all at once."""
     script = Script({"connect": [STALL]}, PIPELINING)
-
-    async def scenario() -> int:
-        async with adapter_for(script, connections=2, per_second=per_second, timeout=20 * STEP) as adapter:
-            calls = [asyncio.create_task(collect(adapter, [item])) for item in MAILS[:2]]
-            await until(lambda: script.messages if per_second else script.connections)
-            found = script.connections
-            for call in calls:
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
-            return found
-
-    assert run(scenario()) == (2 if per_second else 1)
-
-
-# --- the parser
-
-LINES = st.text(alphabet="abc 25.-\u00e9", max_size=12)
-REPLIES = st.lists(st.tuples(st.integers(200, 599), st.lists(LINES, min_size=1, max_size=4)), max_size=6)
+    async with standins.adapter_for(
+        script, connections=2, per_second=per_second, timeout=20 * STEP
+    ) as adapter:
+        calls = [asyncio.create_task(collect(adapter, [item])) for item in MAILS[:2]]
+        await until(lambda: script.messages if per_second else script.connections)
+        assert script.connections == (2 if per_second else 1)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
 
 
 @given(REPLIES, st.lists(st.integers(0, 400), max_size=30), st.booleans())
-def test_a_reply_is_the_same_in_any_pieces(
-    replies: list[tuple[int, list[str]]], cuts: list[int], bare: bool
-) -> None:
+def test_a_reply_in_any_pieces(replies: list[tuple[int, list[str]]], cuts: list[int], bare: bool) -> None:
     end = "\n" if bare else "\r\n"
     wire = "".join(
         f"{code}{' ' if number == len(lines) else '-'}{line}{end}"
@@ -475,117 +421,56 @@ def test_any_bytes_at_all_end_in_replies_or_in_garbage(data: bytes, size: int) -
                 return
 
 
-@pytest.mark.parametrize(
-    "wire",
-    [
-        b"x" * (LONGEST_LINE + 1),
-        b"250 " + b"x" * LONGEST_LINE + b"\r\n",
-        b"250-x\r\n" * (LONGEST_REPLY // 6) + b"250 x\r\n",
-        b"250-one\r\n550 two\r\n",
-        *(b"25\r\n", b"2500 ok\r\n", b"250_ok\r\n", b"000 ok\r\n", b"999 ok\r\n", b"\r\n"),
-        b"\xb2\xb5\xb0 ok\r\n",
-    ],
-)
+@pytest.mark.parametrize("wire", [
+    b"x" * (LONGEST_LINE + 1),
+    b"250 " + b"x" * LONGEST_LINE + b"\r\n",
+    b"250-x\r\n" * (LONGEST_REPLY // 6) + b"250 x\r\n",
+    b"250-one\r\n550 two\r\n",
+    *(b"25\r\n", b"2500 ok\r\n", b"250_ok\r\n", b"000 ok\r\n", b"999 ok\r\n", b"\r\n"),
+    b"\xb2\xb5\xb0 ok\r\n",
+])  # fmt: skip
 def test_what_is_no_reply(wire: bytes) -> None:
     assert Replies().feed(wire)[-1] == (NO_REPLY, b"")
 
 
-# --- Postfix's own code: its test sink with every fault it offers, and a whole Postfix
+@pytest.mark.parametrize(("security", "is_pipelined", "count", "connections", "unknown"), [
+    ("none", True, 2_000, 8, {7, 8, 50, 51, 52, 250}),
+    ("starttls", True, 300, 8, {7, 8, 50, 51, 52, 250}),
+    ("none", False, 400, 8, {7, 8, 50, 51, 52, 250}),
+    ("none", True, 6, 1, {1, 2, 3, 4, 6}),  # a whole window of unknown readers
+])  # fmt: skip
+def test_postfix_takes_thousands(
+    security: str, is_pipelined: bool, count: int, connections: int, unknown: set[int],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    """Pipelined or not, in the clear and over TLS: each email once; only unknown readers are refused."""
+    pipelined, waiting, outcomes = list[bool](), hand_overs(Channel.EMAIL, count), list[Outcome]()
 
+    class Noted(Connection):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            pipelined.append(self._is_pipelined)
 
-@pytest.fixture
-def pipelined(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For every connection that is opened, whether it is pipelined."""
-    opened: list[bool] = []
-
-    def note(*args: Any) -> Connection:
-        made = Connection(*args)
-        opened.append(made._is_pipelined)
-        return made
-
-    monkeypatch.setattr(smtp_pool, "Connection", note)
-    return opened
-
-
-def deliver(port: int, items: Sequence[Delivery], connections: int = 8, **more: Any) -> list[Outcome]:
-    """Keep a window of hand-overs going, each in a call of its own."""
-    waiting, done = list(reversed(items)), list[Outcome]()
+    monkeypatch.setattr(smtp_pool, "Connection", Noted)
+    for number in unknown:
+        waiting[number - 1] = Delivery(number, email(number, address=f"nobody{number}@private.example"))
+    certificate = make_certificate(tmp_path)
+    how: dict[str, Any] = {"connections": connections, "security": security, "ca_file": str(certificate.pem)}
 
     async def work(adapter: SmtpAdapter) -> None:
         while waiting:
-            done.extend(await collect(adapter, [waiting.pop()]))
+            outcomes.extend(await collect(adapter, [waiting.pop(0)]))
 
-    async def scenario() -> None:
-        async with SmtpAdapter(relay(port, connections=connections, **more), None) as adapter:
+    async def send(port: int) -> None:
+        async with SmtpAdapter(standins.relay(port, **how), None) as adapter:
             await asyncio.gather(*(work(adapter) for _ in range(adapter.window)))
 
-    run(scenario(), "uvloop")
-    return sorted(done, key=lambda each: each.delivery)
-
-
-@pytest.mark.parametrize(("options", "is_pipelined"), [((), True), (("-p",), False), (("-e",), False)])
-def test_the_sink_takes_each_of_hundreds_once(
-    options: tuple[str, ...], is_pipelined: bool, pipelined: list[bool]
-) -> None:
-    """Over several connections, pipelined or not, also if it knows no EHLO."""
-    with smtp_sink(*options) as (port, taken):
-        outcomes = deliver(port, hand_overs(Channel.EMAIL, 400))
-        counted = Counter(taken())
-    assert {outcome.kind for outcome in outcomes} == {ACCEPTED}
-    assert set(pipelined) == {is_pipelined}
-    assert len(pipelined) <= 8
-    assert counted == Counter(f"reader{number}@private.example" for number in range(1, 401))
-
-
-@pytest.mark.parametrize(
-    ("options", "kinds"),
-    [
-        # These leave PIPELINING on. After "." the second is an email whose envelope stood behind.
-        *[(("-q", point), {NOT_TAKEN}) for point in ("connect", "ehlo", "mail", "rcpt", "data")],
-        (("-q", "."), {UNKNOWN, NOT_TAKEN}),
-        *[(("-Q", point), {NOT_TAKEN}) for point in ("mail", "rcpt", "data", ".")],
-        (("-A", "0"), {REJECTED, NOT_TAKEN, UNKNOWN}),
-        # These switch it off.
-        *[(("-r", point), {NOT_TAKEN}) for point in ("rcpt", "data", ".")],
-        *[(("-f", point), {REJECTED}) for point in ("rcpt", "data", ".")],
-        (("-f", "mail"), {NOT_TAKEN}),
-        # Slow answers; slow reading through a tiny window.
-        (("-w", "1"), {ACCEPTED}),
-        (("-H", "1", "-T", "2048"), {ACCEPTED}),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_the_sink_fails(options: tuple[str, ...], kinds: set[OutcomeKind]) -> None:
-    """Each of its faults: one outcome per email, and none that says accepted; if it is slow, all are."""
-    count = 4 if kinds == {ACCEPTED} else 12
-    with smtp_sink(*options) as (port, taken):
-        outcomes = deliver(port, hand_overs(Channel.EMAIL, count), 4 if count == 4 else 2)
-        assert len(taken()) == 4 or kinds != {ACCEPTED}
-    assert [outcome.delivery for outcome in outcomes] == list(range(1, count + 1))
-    assert {outcome.kind for outcome in outcomes} <= kinds
-
-
-@pytest.mark.parametrize(
-    ("security", "count", "connections", "unknown"),
-    [
-        ("none", 2_000, 8, {7, 8, 50, 51, 52, 250}),
-        ("starttls", 300, 8, {7, 8, 50, 51, 52, 250}),
-        ("none", 6, 1, {1, 2, 3, 4, 6}),  # a whole window of unknown readers
-    ],
-)
-def test_postfix_takes_thousands(
-    security: str, count: int, connections: int, unknown: set[int], pipelined: list[bool], tmp_path: Path
-) -> None:
-    """Pipelined, in the clear and over TLS: each reader's email once; only unknown readers are refused."""
-    certificate = make_certificate(tmp_path)
-    items = hand_overs(Channel.EMAIL, count)
-    for number in unknown:
-        items[number - 1] = Delivery(number, email(number, address=f"nobody{number}@private.example"))
-    with real_postfix(certificate) as (port, delivered):
-        outcomes = deliver(port, items, connections, security=security, ca_file=str(certificate.pem))
+    with standins.real_postfix(certificate, "" if is_pipelined else "pipelining") as (port, delivered):
+        uvloop.run(send(port))
         counted = delivered(count - len(unknown))
-    assert set(pipelined) == {True}
+    assert set(pipelined) == {is_pipelined}
     assert len(pipelined) <= connections
+    assert sorted(outcome.delivery for outcome in outcomes) == list(range(1, count + 1))
     refused = [outcome for outcome in outcomes if outcome.delivery in unknown]
     assert {(outcome.kind, outcome.suppress) for outcome in refused} == {(REJECTED, True)}
     told = [outcome for outcome in outcomes if outcome.delivery not in unknown]

@@ -23,13 +23,26 @@ from commcast.providers.twilio import outcomes as twilio_outcomes
 from commcast.providers.twilio.adapter import TwilioAdapter
 from commcast.providers.twilio.client import Credentials, TwilioClient, sendable
 from commcast.providers.twilio.outcomes import OUTCOMES, outcome, said_by
-from tests.providers.contract import Arrived, HttpContract, HttpRig, collect, hand_overs
+from tests.providers.contract import Arrived, HttpContract, HttpRig, TableContract, collect, hand_overs
 from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support.servers import apis
 from tests.support.servers.apis import CREDENTIALS, NOW, NUMBER, SENDER, SERVICE, TOKEN, WORDS, Twilio
 from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer, answer, hang, in_turn
 
 GOOD = apis.message(1)  # the first message that the stand-in takes
+Case = tuple[str, OutcomeKind, Blame, bool, str]
+SENDERS = "21212 21267 21601 21603 21606 21607 21616 21657 21659 21660 21661 21663"
+SERVICES = "21701 21702 21703 21704 21705 21709 21711 21712 21715"
+SETTINGS = "21609 21620 21621 21622 21623 21624 21626"
+WHOLE = json.dumps(GOOD)
+OTHER = "MG" + "ab" * 16
+NOT_E164 = ["", "4915500", "+015500123", "+49 155 001", "+4915500123456789", "+49155\n", "\uff0b491550012345"]
+GIVEN = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
+KEYED = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_API_KEY": "SK" + "1b" * 16, "TWILIO_API_SECRET": "hush"}
+ID, KEY_ID, LOGIN, SECRET = "TWILIO_ACCOUNT_SID", "TWILIO_API_KEY", "TWILIO_AUTH_TOKEN", "TWILIO_API_SECRET"
+NO_LOGIN = "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY"
+TWILIO, DUBLIN = "twilio.com", "dublin.ie1.twilio.com"
+OWN, EVIL = "http://127.0.0.1:8080", "https://api.twilio.com.evil.example"
 
 
 class TwilioRig(HttpRig):
@@ -43,16 +56,14 @@ class TwilioRig(HttpRig):
         self.takes_all = self.twilio = Twilio()
         self.takes_one = answer(201, GOOD)
 
-    def adapter(self, url: str, **settings: Any) -> TwilioAdapter:
-        return TwilioAdapter(apis.twilio(url, **settings), CREDENTIALS, apis.clock)
+    def adapter(self, url: str, login: Credentials = CREDENTIALS, **settings: Any) -> TwilioAdapter:
+        return TwilioAdapter(apis.twilio(url, **settings), login, apis.clock)
 
     def arrived(self) -> Sequence[Arrived]:
         return [Arrived((row["to"],), row["body"]) for row in self.twilio.messages]
 
 
 class TestContract(HttpContract):
-    """The contract, against the stand-in."""
-
     rig_class = TwilioRig
 
 
@@ -65,46 +76,34 @@ def ask(handler: Handler, *texts: Sms, **settings: Any) -> tuple[list[Outcome], 
     return RIG.ask(handler, *items, **settings)
 
 
-# --- one batch, many requests
-
-
-def test_a_halt_gives_back_the_rest_of_a_batch() -> None:
+async def test_a_halt_gives_back_the_rest_of_a_batch() -> None:
     """At once, though two texts of the batch are in flight; these are answered later."""
+    go_on = asyncio.Event()
 
-    async def scenario() -> tuple[list[Outcome], list[Outcome]]:
-        go_on = asyncio.Event()
+    async def held(exchange: Exchange, writer: Writer) -> None:
+        await go_on.wait()
+        await writer.answer(201, GOOD)
 
-        async def held(exchange: Exchange, writer: Writer) -> None:
-            await go_on.wait()
-            await writer.answer(201, GOOD)
-
-        async with HttpStandIn(held) as server, RIG.adapter(server.url, connections=2) as made:
-            sending = made.send(hand_overs(Channel.SMS, 6))
-            first = asyncio.ensure_future(anext(sending))
-            await server.requested(2)
-            made.halt()
-            given_back = [await first, *[await anext(sending) for _ in range(3)]]
-            go_on.set()
-            return given_back, [each async for each in sending]
-
-    given_back, answered = asyncio.run(scenario())
+    async with HttpStandIn(held) as server, RIG.adapter(server.url, connections=2) as made:
+        sending = made.send(hand_overs(Channel.SMS, 6))
+        first = asyncio.ensure_future(anext(sending))
+        await server.requested(2)
+        made.halt()
+        given_back = [await first, *[await anext(sending) for _ in range(3)]]
+        go_on.set()
+        assert [each.kind async for each in sending] == [ACCEPTED] * 2
     assert {(each.kind, each.detail) for each in given_back} == {(NOT_TAKEN, NOT_BEGUN)}
-    assert [each.kind for each in answered] == [ACCEPTED] * 2
 
 
-def test_a_batch_that_is_left_ends_what_it_began() -> None:
+async def test_a_batch_that_is_left_ends_what_it_began() -> None:
     """Closing the outcomes early leaves no request behind."""
-
-    async def scenario() -> None:
-        handler = in_turn(answer(201, GOOD), hang)
-        async with HttpStandIn(handler) as server, RIG.adapter(server.url, connections=4) as made:
-            sending = made.send(hand_overs(Channel.SMS, 4))
-            assert (await anext(sending)).kind is ACCEPTED
-            before = asyncio.all_tasks()
-            await sending.aclose()  # type: ignore[attr-defined]
-            assert len(before - asyncio.all_tasks()) >= 3
-
-    asyncio.run(scenario())
+    handler = in_turn(answer(201, GOOD), hang)
+    async with HttpStandIn(handler) as server, RIG.adapter(server.url, connections=4) as made:
+        sending = made.send(hand_overs(Channel.SMS, 4))
+        assert (await anext(sending)).kind is ACCEPTED
+        before = asyncio.all_tasks()
+        await sending.aclose()  # type: ignore[attr-defined]
+        assert len(before - asyncio.all_tasks()) >= 3
 
 
 def test_a_text_that_waits_for_its_turn_loses_no_time() -> None:
@@ -116,14 +115,6 @@ def test_a_text_that_waits_for_its_turn_loses_no_time() -> None:
 
     outcomes, server = ask(slow, *[Sms(NUMBER, WORDS)] * 4, connections=1, timeout=timedelta(seconds=1.5))
     assert ({each.kind for each in outcomes}, server.connections) == ({ACCEPTED}, 1)
-
-
-# --- the table
-
-Case = tuple[str, OutcomeKind, Blame, bool, str]
-SENDERS = "21212 21267 21601 21603 21606 21607 21616 21657 21659 21660 21661 21663"
-SERVICES = "21701 21702 21703 21704 21705 21709 21711 21712 21715"
-SETTINGS = "21609 21620 21621 21622 21623 21624 21626"
 
 
 def means(said: str, kind: OutcomeKind, blame: Blame, words: str, suppress: bool = False) -> list[Case]:
@@ -180,34 +171,25 @@ def judged(said: str) -> Outcome:
     return outcome(7, HttpAnswer(int(status), {"retry-after": "9"}, json.dumps(body)), NOW)
 
 
-def wrong_cases() -> list[str]:
-    """Return the cases that the table, as it is now, does not answer as it must."""
-    wrong = []
-    for said, kind, blame, suppress, words in CASES:
-        made = apis.sid(1) if said.startswith("201 ") else ""
-        wait = 9.0 if blame is PROVIDER else None
-        found = judged(said)
-        expected = Outcome(7, kind, found.detail, made, blame, wait, suppress, words == "opted out")
-        shown = found.detail == "" if kind is ACCEPTED else found.detail.endswith(f"({said})")
-        if found != expected or words not in found.detail or not shown or TOKEN in found.detail:
-            wrong.append(f"{said}: {found}")
-    return wrong
+class TestTable(TableContract):
+    """No secret is shown, and only a busy Twilio names a time."""
 
+    module = twilio_outcomes
 
-def test_every_line_of_the_table() -> None:
-    """Each answer means what it must; no secret is shown, and only a busy Twilio names a time."""
-    assert wrong_cases() == []
-
-
-@pytest.mark.parametrize("number", range(len(OUTCOMES)), ids=lambda n: f"{n}-{OUTCOMES[n].said}")
-def test_no_line_of_the_table_is_idle(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any one line, some case above goes wrong: the cases cover the whole table."""
-    monkeypatch.setattr(twilio_outcomes, "OUTCOMES", OUTCOMES[:number] + OUTCOMES[number + 1 :])
-    assert wrong_cases() != []
+    def wrong(self) -> list[str]:
+        wrong = []
+        for said, kind, blame, suppress, words in CASES:
+            made = apis.sid(1) if said.startswith("201 ") else ""
+            wait = 9.0 if blame is PROVIDER else None
+            found = judged(said)
+            expected = Outcome(7, kind, found.detail, made, blame, wait, suppress, words == "opted out")
+            shown = found.detail == "" if kind is ACCEPTED else found.detail.endswith(f"({said})")
+            if found != expected or words not in found.detail or not shown or TOKEN in found.detail:
+                wrong.append(f"{said}: {found}")
+        return wrong
 
 
 def test_every_number_of_the_table_has_a_case() -> None:
-    """A number in a line is in a case too."""
     listed = {code for rule in OUTCOMES for code in re.findall(r"\d{5}", rule.said)}
     assert listed <= {said.partition(" ")[2].removeprefix("failed ") for said, *_ in CASES}
 
@@ -222,33 +204,23 @@ def test_the_laws_of_the_table(status: int, code: str) -> None:
     assert rule.kind is UNKNOWN or (300 <= status < 500 and status != 408)
 
 
-WHOLE = json.dumps(GOOD)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        *("", "{}", "[]", "null", "not json", "[" * 100_000, '{"sid": ' + "9" * 100_000 + "}"),
-        *('{"sid": "SM123"}', '{"sid": null, "status": "queued"}', '{"sid": 5}', '{"sid": {"a": ["SM1"]}}'),
-        *(WHOLE[:-1], "\ufffd\ufffd" + WHOLE, "<html>"),
-        *(WHOLE.replace(apis.sid(1), wrong) for wrong in (apis.sid(1) + "\\n", "AC" + apis.sid(1)[2:])),
-    ],
-    ids=range(16),
-)
+@pytest.mark.parametrize("body", [
+    *("", "{}", "[]", "null", "not json", "[" * 100_000, '{"sid": ' + "9" * 100_000 + "}"),
+    *('{"sid": "SM123"}', '{"sid": null, "status": "queued"}', '{"sid": 5}', '{"sid": {"a": ["SM1"]}}'),
+    *(WHOLE[:-1], "\ufffd\ufffd" + WHOLE, "<html>"),
+    *(WHOLE.replace(apis.sid(1), wrong) for wrong in (apis.sid(1) + "\\n", "AC" + apis.sid(1)[2:])),
+], ids=range(16))  # fmt: skip
 def test_a_201_that_names_no_message_is_unknown(body: str) -> None:
     """Broken, empty or foreign: something was taken, perhaps. The SDK would raise; nothing is raised."""
     found = outcome(1, HttpAnswer(201, {}, body), NOW)
     assert (found.kind, found.provider_id) == (UNKNOWN, "")
 
 
-STATES = ("queued", "accepted", "sending", "sent", "scheduled", "delivered", "new", None)
-
-
 def test_a_201_with_a_name_is_accepted_in_any_other_state() -> None:
     """What is not said to have failed was taken; its name is kept."""
-    bodies = [json.dumps({**GOOD, "status": state}) for state in STATES]
-    found = [outcome(1, HttpAnswer(201, {}, body), NOW) for body in bodies]
-    assert found == [Outcome(1, ACCEPTED, provider_id=apis.sid(1))] * len(STATES)
+    for state in ("queued", "accepted", "sending", "sent", "scheduled", "delivered", "new", None):
+        found = outcome(1, HttpAnswer(201, {}, json.dumps({**GOOD, "status": state})), NOW)
+        assert found == Outcome(1, ACCEPTED, provider_id=apis.sid(1))
 
 
 @pytest.mark.parametrize(
@@ -261,27 +233,16 @@ def test_only_a_number_is_an_error_number(code: object) -> None:
     assert said == ("400 21610" if code == "21610" else "400")
 
 
-@pytest.mark.parametrize(
-    ("first", "refusal", "expected"),
-    [
-        ([], (400, apis.error(21999)), [(NOT_TAKEN, RECIPIENT, 1.0)] * 2 + [(NOT_TAKEN, ACCOUNT, None)] * 4),
-        ([answer(201, GOOD)], (400, apis.error(21999)), [(REJECTED, RECIPIENT, None)] * 5),
-        ([answer(201, GOOD)], (401, apis.error(20003, 401)), [(NOT_TAKEN, ACCOUNT, None)] * 5),
-    ],
-    ids=["nobody was accepted", "somebody was accepted", "the credentials"],
-)
-def test_refusals_of_a_number_that_nobody_knows(
-    first: list[Handler], refusal: tuple[int, Any], expected: list[Any]
-) -> None:
+@pytest.mark.parametrize(("first", "refusal", "expected"), [
+    ([], (400, apis.error(21999)), [(NOT_TAKEN, RECIPIENT, 1.0)] * 2 + [(NOT_TAKEN, ACCOUNT, None)] * 4),
+    ([answer(201, GOOD)], (400, apis.error(21999)), [(REJECTED, RECIPIENT, None)] * 5),
+    ([answer(201, GOOD)], (401, apis.error(20003, 401)), [(NOT_TAKEN, ACCOUNT, None)] * 5),
+], ids=["nobody was accepted", "somebody was accepted", "the credentials"])  # fmt: skip
+def test_refusals_nobody_knows(first: list[Handler], refusal: tuple[int, Any], expected: list[Any]) -> None:
     """They may speak of us until somebody was accepted; what was accepted stays so, whatever follows."""
     outcomes, _ = ask(in_turn(*first, answer(*refusal)), *[Sms(NUMBER, WORDS)] * 6)
     found = [(each.kind, each.blame, each.retry_after) for each in outcomes]
     assert found == [(ACCEPTED, RECIPIENT, None)] * len(first) + expected
-
-
-# --- the request
-
-OTHER = "MG" + "ab" * 16
 
 
 def form(sms: Sms, **settings: Any) -> dict[str, str]:
@@ -303,38 +264,28 @@ def test_a_text_is_posted_as_it_is() -> None:
     assert form(Sms(NUMBER, "a\ud800b\x00c\udfffd \U0001f6a8"))["Body"] == "a\ufffdbc\ufffdd \U0001f6a8"
 
 
-@pytest.mark.parametrize(
-    ("service", "sender", "expected"),
-    [
-        (SERVICE, "", {"MessagingServiceSid": SERVICE}),
-        (SERVICE, SENDER, {"MessagingServiceSid": SERVICE, "From": SENDER}),
-        (SERVICE, "12345", {"MessagingServiceSid": SERVICE, "From": "12345"}),
-        (SERVICE, "ACME", {"MessagingServiceSid": SERVICE}),
-        *[(service, OTHER, {"MessagingServiceSid": OTHER}) for service in (SERVICE, "")],
-        *[("", sender, {"From": sender}) for sender in (SENDER, "12345", "ACME Pay")],
-    ],
-)
+@pytest.mark.parametrize(("service", "sender", "expected"), [
+    (SERVICE, "", {"MessagingServiceSid": SERVICE}),
+    (SERVICE, SENDER, {"MessagingServiceSid": SERVICE, "From": SENDER}),
+    (SERVICE, "12345", {"MessagingServiceSid": SERVICE, "From": "12345"}),
+    (SERVICE, "ACME", {"MessagingServiceSid": SERVICE}),
+    *[(service, OTHER, {"MessagingServiceSid": OTHER}) for service in (SERVICE, "")],
+    *[("", sender, {"From": sender}) for sender in (SENDER, "12345", "ACME Pay")],
+])  # fmt: skip
 def test_who_sends(service: str, sender: str, expected: dict[str, str]) -> None:
     """A service picks the sender, a number beside it is the one of its pool; a name alone is a sender."""
     posted = form(Sms(NUMBER, WORDS, sender=sender), messaging_service=service)
     assert {name: posted[name] for name in ("From", "MessagingServiceSid") if name in posted} == expected
 
 
-@pytest.mark.parametrize(
-    ("left", "seconds"),
-    [
-        (timedelta(minutes=20), "1200"),
-        (timedelta(seconds=59.9), "59"),
-        (timedelta(seconds=1.5), "1"),
-        (timedelta(0), "3600"),  # sent late on purpose: it is not to be dropped at once
-        (timedelta(minutes=-5), "3600"),
-        (timedelta(hours=10), "36000"),
-        (timedelta(days=30), "36000"),
-    ],
-)
-def test_how_long_a_text_is_good(left: timedelta, seconds: str) -> None:
+# What is sent late on purpose is not to be dropped at once.
+@pytest.mark.parametrize(("left", "seconds"), [
+    *[(20 * 60, "1200"), (59.9, "59"), (1.5, "1"), (0, "3600"), (-5 * 60, "3600")],
+    *[(36_000, "36000"), (30 * 86_400, "36000")],
+])  # fmt: skip
+def test_how_long_a_text_is_good(left: float, seconds: str) -> None:
     """Twilio drops what it could not send until then; it knows whole seconds from 1 to 36,000."""
-    assert form(Sms(NUMBER, WORDS, valid_until=NOW + left))["ValidityPeriod"] == seconds
+    assert form(Sms(NUMBER, WORDS, valid_until=NOW + timedelta(seconds=left)))["ValidityPeriod"] == seconds
 
 
 @given(st.text(st.characters(), max_size=30))
@@ -345,25 +296,10 @@ def test_whole_characters_stay(text: str) -> None:
     assert sendable(text).encode().decode() == sendable(text)
 
 
-NOT_E164 = [
-    "",
-    "4915500",
-    "+0155001234",
-    "+49 155 0012",
-    "+49155001234567890",
-    "+49155\n",
-    "\uff0b491550012345",
-]
-
-
-@pytest.mark.parametrize(
-    ("sms", "kind", "blame"),
-    [
-        *[(Sms(number, WORDS), REJECTED, RECIPIENT) for number in NOT_E164],
-        (Sms(NUMBER, WORDS), NOT_TAKEN, ACCOUNT),
-    ],
-    ids=[*map(repr, NOT_E164), "no sender"],
-)
+@pytest.mark.parametrize(("sms", "kind", "blame"), [
+    *[(Sms(number, WORDS), REJECTED, RECIPIENT) for number in NOT_E164],
+    (Sms(NUMBER, WORDS), NOT_TAKEN, ACCOUNT),
+], ids=[*map(repr, NOT_E164), "no sender"])  # fmt: skip
 def test_what_is_not_even_asked(sms: Sms, kind: OutcomeKind, blame: Blame) -> None:
     """A number without its country is refused without naming it; without a sender a person has to set one."""
     (found,), server = ask(Twilio(), sms, messaging_service="")
@@ -393,12 +329,6 @@ def test_says_its_limits() -> None:
     assert (made.window, made.per_second) == (7, 2.5)
 
 
-# --- credentials, and where the SDK is sent
-
-GIVEN = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
-KEYED = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_API_KEY": "SK" + "1b" * 16, "TWILIO_API_SECRET": "hush"}
-
-
 def test_credentials() -> None:
     """A token goes with the account, a secret with its key; a key is used before a token."""
     keyed = Credentials(apis.ACCOUNT, "SK" + "1b" * 16, "hush")
@@ -410,30 +340,18 @@ def test_credentials() -> None:
     assert TOKEN not in f"{CREDENTIALS!r} {CREDENTIALS}"
 
 
-ID, KEY_ID, LOGIN, SECRET = "TWILIO_ACCOUNT_SID", "TWILIO_API_KEY", "TWILIO_AUTH_TOKEN", "TWILIO_API_SECRET"
-NO_LOGIN = "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY"
-
-
-@pytest.mark.parametrize(
-    ("environ", "named"),
-    [
-        ({}, [f"{ID} is not set", NO_LOGIN]),
-        ({LOGIN: TOKEN}, [f"{ID} is not set"]),
-        *[(each, [NO_LOGIN]) for each in ({ID: apis.ACCOUNT}, {**GIVEN, LOGIN: " \t"})],
-        *[
-            ({**GIVEN, ID: wrong}, [f"{ID} is not AC and 32"])
-            for wrong in ("SK" + "1" * 32, apis.ACCOUNT + "0", "AC" + "\u0661" * 32)
-        ],
-        *[
-            ({**GIVEN, LOGIN: wrong}, [f"{LOGIN} is not plain characters"])
-            for wrong in ("se\ncret", "s\u00e9cret")
-        ],
-        ({**GIVEN, KEY_ID: "SK" + "1" * 32}, [f"{SECRET} is not set"]),
-        ({**GIVEN, SECRET: "hush"}, [f"{KEY_ID} is not set"]),
-        ({**KEYED, KEY_ID: apis.ACCOUNT}, [f"{KEY_ID} is not SK and 32"]),
-        ({**KEYED, SECRET: "hu\x00sh"}, [f"{SECRET} is not plain characters"]),
-    ],
-)
+@pytest.mark.parametrize(("environ", "named"), [
+    ({}, [f"{ID} is not set", NO_LOGIN]),
+    ({LOGIN: TOKEN}, [f"{ID} is not set"]),
+    *[(each, [NO_LOGIN]) for each in ({ID: apis.ACCOUNT}, {**GIVEN, LOGIN: " \t"})],
+    *[({**GIVEN, ID: wrong}, [f"{ID} is not AC and 32"])
+      for wrong in ("SK" + "1" * 32, apis.ACCOUNT + "0", "AC" + "\u0661" * 32)],
+    *[({**GIVEN, LOGIN: wrong}, [f"{LOGIN} is not plain"]) for wrong in ("se\ncret", "s\u00e9cret")],
+    ({**GIVEN, KEY_ID: "SK" + "1" * 32}, [f"{SECRET} is not set"]),
+    ({**GIVEN, SECRET: "hush"}, [f"{KEY_ID} is not set"]),
+    ({**KEYED, KEY_ID: apis.ACCOUNT}, [f"{KEY_ID} is not SK and 32"]),
+    ({**KEYED, SECRET: "hu\x00sh"}, [f"{SECRET} is not plain characters"]),
+])  # fmt: skip
 def test_credentials_that_cannot_be_right(environ: dict[str, str], named: list[str]) -> None:
     """Each variable that is missing or wrong is named, no other, and no value is shown."""
     with pytest.raises(ConfigError) as caught:
@@ -443,34 +361,22 @@ def test_credentials_that_cannot_be_right(environ: dict[str, str], named: list[s
     assert not [value for value in environ.values() if value.strip() and value in str(caught.value)]
 
 
-def test_an_api_key_logs_in() -> None:
+async def test_an_api_key_logs_in() -> None:
     """The key is the user, its secret the password; the path names the account."""
-    server = HttpStandIn(answer(201, GOOD))
-
-    async def scenario() -> None:
-        keyed = Credentials.from_environment(KEYED)
-        async with server, TwilioAdapter(apis.twilio(server.url), keyed, apis.clock) as made:
-            await collect(made, hand_overs(Channel.SMS, 1))
-
-    asyncio.run(scenario())
+    keyed = Credentials.from_environment(KEYED)
+    async with HttpStandIn(answer(201, GOOD)) as server, RIG.adapter(server.url, login=keyed) as made:
+        await collect(made, hand_overs(Channel.SMS, 1))
     (exchange,) = server.exchanges
     assert exchange.path == f"/2010-04-01/Accounts/{apis.ACCOUNT}/Messages.json"
     encoded = exchange.headers["authorization"].removeprefix("Basic ")
     assert base64.b64decode(encoded).decode() == f"SK{'1b' * 16}:hush"
 
 
-TWILIO, DUBLIN = "twilio.com", "dublin.ie1.twilio.com"
-OWN, EVIL = "http://127.0.0.1:8080", "https://api.twilio.com.evil.example"
-
-
-@pytest.mark.parametrize(
-    ("base_url", "hosts"),
-    [
-        *[(f"https://api.{at}", (f"https://api.{at}", f"https://messaging.{at}")) for at in (TWILIO, DUBLIN)],
-        (f"{OWN}/", (OWN, OWN)),
-        (EVIL, (EVIL, EVIL)),
-    ],
-)
+@pytest.mark.parametrize(("base_url", "hosts"), [
+    *[(f"https://api.{at}", (f"https://api.{at}", f"https://messaging.{at}")) for at in (TWILIO, DUBLIN)],
+    (f"{OWN}/", (OWN, OWN)),
+    (EVIL, (EVIL, EVIL)),
+])  # fmt: skip
 def test_base_urls(base_url: str, hosts: tuple[str, str]) -> None:
     """The API is asked at base_url; messaging services beside it at Twilio, else at the same server."""
     sdk = TwilioClient(base_url, CREDENTIALS, 1.0)._sdk

@@ -1,8 +1,4 @@
-"""Recipient lists: every fault with its place, and a broken structure is never half believed.
-
-A table is read by columns, and line by line if its columns are in doubt: both ways give the same people,
-counts, faults and places.
-"""
+"""Recipient lists: every fault with its place, and a broken structure is never half believed."""
 
 from __future__ import annotations
 
@@ -55,31 +51,16 @@ def faults(folder: Path, text: str | bytes, name: str = "list.csv", **changes: A
 
 STOP: dict[str, Any] = {"send": {"bad_rows": "stop"}}
 
-# --- what is read -------------------------------------------------------------------------------------------
-
-FULL = Recipient(
-    line=2,
-    email="Dana@acme.example",
-    email_key="dana@acme.example",
-    phone="+491701234567",
-    name="Dana Reyes",
-    locale="de-AT",
-    timezone="Europe/Vienna",
-    components=("api", "web"),
-    tags=("vip", "beta"),
-    level=Level.KEY,
-    extra={"plan": "gold"},
-)
+WHO: dict[str, Any] = {"phone": "+491701234567", "name": "Dana Reyes", "locale": "de-AT"}
+WHO |= {"timezone": "Europe/Vienna", "components": ("api", "web"), "tags": ("vip", "beta")}
+FULL = Recipient(2, "Dana@acme.example", "dana@acme.example", level=Level.KEY, extra={"plan": "gold"}, **WHO)
 
 
-@pytest.mark.parametrize(
-    ("name", "delimiter"), [("l.csv", ","), ("l.csv", ";"), ("l.csv", "\t"), ("l.tsv", "\t"), ("l.CSV", ",")]
-)
+@pytest.mark.parametrize("name", ["l.csv ,", "l.csv ;", "l.csv \t", "l.tsv \t", "l.CSV ,"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_a_table_is_read_whatever_its_delimiter_line_ends_and_mark(
-    tmp_path: Path, name: str, delimiter: str, end: str, mark: str
-) -> None:
+def test_a_table_is_read_in_any_form(tmp_path: Path, name: str, end: str, mark: str) -> None:
+    name, delimiter = name.split(" ")
     row = ["Dana@ACME.example", "0170 1234567", '"Dana  Reyes"', "de-AT", "Europe/Vienna", "api|web"]
     row += ["vip | beta|vip", "key", " gold "]
     text = mark + delimiter.join([*CORE_COLUMNS, "plan"]) + end + delimiter.join(row) + end
@@ -88,10 +69,8 @@ def test_a_table_is_read_whatever_its_delimiter_line_ends_and_mark(
 
 @pytest.mark.parametrize("name", ["l.jsonl", "l.ndjson"])
 def test_json_lines_are_read_with_lists_and_numbers_as_written(tmp_path: Path, name: str) -> None:
-    row = {"email": "Dana@acme.example", "phone": "+491701234567", "name": "Dana Reyes", "locale": "de-AT"}
-    row |= {"timezone": "Europe/Vienna", "level": "key", "plan": "gold"}
-    lists = {"components": ["api", "web"], "tags": ["vip", "beta"]}
-    text = "\n" + json.dumps({**row, **lists}) + "\n\r\n"
+    row = {"email": "Dana@acme.example", **WHO, "level": "key", "plan": "gold"}
+    text = "\n" + json.dumps(row) + "\n\r\n"
     assert read(tmp_path, text, name) == [FULL]
     seats = read(tmp_path, '{"email": "a@acme.example", "seats": 012}'.replace("012", "1.50"), name)
     assert seats[0].extra == {"seats": "1.50"}
@@ -103,11 +82,10 @@ def test_json_lines_are_read_with_lists_and_numbers_as_written(tmp_path: Path, n
     [
         ("\n  \nemail,name\n\n,\n , \na@acme.example,A\n\n", [(7, "A")]),  # blank lines hold nobody
         (
-            'name,email\n"Reyes, ""Dana""",a@b.example\nD "D" R, "b@b.example"\n',
-            [(2, 'Reyes, "Dana"'), (3, 'D "D" R')],
+            'name,email\n"Reyes, ""D""",a@b.example\nD "D" R, "b@b.example"\n',
+            [(2, 'Reyes, "D"'), (3, 'D "D" R')],
         ),
         ("phone,name\n+491701234567,A\n", [(2, "A")]),
-        ("email\n", []),
         ("email,name\na@acme.example,A\nbad,B\n", [(2, "A")]),
     ],
 )
@@ -118,25 +96,15 @@ def test_a_list_is_read_with_fresh_counts(tmp_path: Path, text: str, found: list
         assert reading.skipped == len(reading.faults) == text.count("bad") == reading.rows - len(found)
 
 
-# --- bad rows -----------------------------------------------------------------------------------------------
-
 BAD_ROWS = [
     ("sam@@acme.example,,,,,,,", "1: email is not an email address"),
-    (",+1,,,,,,", "2: phone is not a phone number"),
     (",1.4E+10,,,,,,", "2: phone was rewritten by a spreadsheet"),
     ("dana@acme.example,12x,,,,,,", "19: phone has more than digits"),
-    ("sam@@acme.example,+491701234567,,,,,,", "1: email is not an email address"),
     (",,Dana,,,,,", "1: email and phone are both empty"),
     ("d@acme.example,," + "x" * 1000 + ",,,,,", "17: name is longer than 200 characters"),
-    ("d@acme.example,,Da\x1b[31mna,,,,,", "17: name has the invisible character U+001B"),
     ("d@acme.example,,Dana\u202e,,,,,", "17: name has the invisible character U+202E"),
-    ("d@acme.example,,Dana\u2028Bcc,,,,,", "17: name has the invisible character U+2028"),
     ("d@acme.example,,,de_AT,,,,", "18: locale is not a locale"),
-    ("d@acme.example,,,deutsch,,,,", "18: locale is not a locale"),
-    ("d@acme.example,,,,Europe/Atlantis,,,", "19: timezone is not a time zone"),
     ("d@acme.example,,,,../../etc/passwd,,,", "19: timezone is not a time zone"),
-    ("d@acme.example,,,,Europe,,,", "19: timezone is not a time zone"),
-    ("d@acme.example,,,,right/Europe/Berlin,,,", "19: timezone is not a time zone"),
     ("d@acme.example,,,,,db,,", "20: components names a component that is not in commcast.toml"),
     ("d@acme.example,,,,,,a\x7fb,", "21: tags has the invisible character U+007F"),
     ("d@acme.example,,,,,,,loud", "22: level is not a level; write all, key, end"),
@@ -157,12 +125,9 @@ def test_a_bad_row_is_skipped_whole_counted_and_placed(tmp_path: Path, row: str,
 def test_all_that_is_wrong_with_a_row_is_said_and_it_counts_once(tmp_path: Path) -> None:
     reading = opened(tmp_path, "email,name,level\nbad,Dana,loud\n")
     assert list(reading) == []
-    assert [(f.line, f.column) for f in reading.faults] == [(2, 1), (2, 10)]
-    assert reading.skipped == 1
-    rows = [f'{{"email": "a@acme.example", "name": "\\u{code}"}}\n' for code in ("d800", "0000")]
-    reading = opened(tmp_path, "".join(rows), "l.jsonl")
-    assert list(reading) == []
-    assert [f.what[-6:] for f in reading.faults] == ["U+D800", "U+0000"]
+    assert ([(f.line, f.column) for f in reading.faults], reading.skipped) == ([(2, 1), (2, 10)], 1)
+    reading = opened(tmp_path, '{"email": "a@acme.example", "name": "\\ud800"}\n', "l.jsonl")
+    assert (list(reading), reading.faults[0].what[-6:]) == ([], "U+D800")
 
 
 def test_bad_rows_stop_when_asked_after_all_were_read_and_with_the_total(tmp_path: Path) -> None:
@@ -176,62 +141,42 @@ def test_bad_rows_stop_when_asked_after_all_were_read_and_with_the_total(tmp_pat
     assert reading.rows == 251
 
 
-# --- broken structure ---------------------------------------------------------------------------------------
-
 BROKEN_TABLES = [
-    ("", " is empty"),
-    ("\n \n", " is empty"),
-    ("name,plan\nDana,gold\n", "1:1: neither an email nor a phone column"),
+    *(("", " is empty"), ("name,plan\nDana,gold\n", "1:1: neither an email nor a phone column")),
     ("dana@acme.example,Dana\n", "1:1: an address in place of a column's name"),
     ("email,name,email\n", "1:12: column email is there twice"),
     ("email,,name\n", "1:7: '' is not a column name"),
-    ("email,Full Name\n", "1:7: 'Full Name' is not a column name; write full_name"),
     # What is written first as told must not be refused again.
     ("E-Mail\n", "1:1: 'E-Mail' is not a column name; write email"),
     ("email,Time-Zone\n", "1:7: 'Time-Zone' is not a column name; write timezone"),
-    ("email,Emial!\n", "1:7: 'Emial!' is not a column name; write email, or rename it"),
     ("email,Greeting\n", "1:7: 'Greeting' is not a column name; rename it, such as"),
-    ("Email\n", "1:1: 'Email' is not a column name; write email"),
     ("email|name\n", "1:1: columns separated by |"),
-    ("email,\u202ex\n", "1:7: '\\u202ex' is not a column name"),
     ("email,__class__\n", "1:7: '__class__' is not a column name; write class"),
     ("emial,phone\n", "1:1: unknown column emial; did you mean email?"),
-    ("email,time_zone\n", "1:7: unknown column time_zone; did you mean timezone?"),
     ("email,greeting\n", "1:7: greeting has another meaning"),
-    ("email,items\n", "1:7: items has another meaning"),
     ("email," + ",".join(f"c{n}" for n in range(100)) + "\n", "1:1: more than 100 columns"),
     ("email,name\na@acme.example\n", "2:15: 1 cells, but the header has 2 columns"),
     ("email,name\na@acme.example,A,B\n", "2:18: 3 cells, but the header has 2 columns"),
-    ("email;name\na@acme.example,A\n", "2:17: 1 cells, but the header has 2 columns"),
     ('email,name\na@acme.example,"A\nb@acme.example,B\n', "2:16: quote not closed"),
     ('email,name\na@acme.example,"A"x\n', "2:16: quote not closed"),
-    ('email,name\n"a"b,"A\n', "2:1: quote not closed"),
-    ('email,"na\nme"\n', "1:7: quote not closed"),
+    *(('email,name\n"a"b,"A\n', "2:1: quote not closed"), ('email,"na\nme"\n', "1:7: quote not closed")),
     ("email,name\na@acme.example,A\0\n", "2:17: has a NUL character"),
     ("email,name\ra@acme.example,A\r", "1:11: has a lone carriage return"),
     (b"email,name\na@acme.example,J\xfcrgen\n", "2:17: this is not UTF-8 text"),
-    (b"email\n\xed\xa0\x80@acme.example\n", "2:1: this is not UTF-8 text"),
     ("email\na@acme.example\n".encode("utf-16"), "1:1: this is UTF-16"),
-    (b"email\n" + b"x" * 70_000 + b"\n", "2:1: the line is longer than 64 KiB"),
-    (b"x" * 70_000, "1:1: the line is longer than 64 KiB"),
 ]
 
 
 BROKEN_JSON = [
-    ("a@acme.example", "1:1: invalid JSON"),
-    ('{"email": "a@acme.example"', "1:27: invalid JSON"),
-    ('{"email": "a@acme.example"} {}', "1:29: invalid JSON"),
+    *(("a@acme.example", "1:1: invalid JSON"), ('{"email": "a@acme.example"} {}', "1:29: invalid JSON")),
     ('["a@acme.example"]', "1:1: is not an object"),
     ('{"email": "a@acme.example", "email": "b@acme.example"}', "1:1: a key is there twice"),
     ('{"email": "a@acme.example", "vip": true}', "1:29: vip is not text"),
-    ('{"email": "a@acme.example", "vip": {"a": 1}}', "1:29: vip is not text"),
     ('{"email": ["a@acme.example"]}', "1:2: email is not text"),
-    ('{"email": "a@acme.example", "tags": [["x"]]}', "1:29: tags is not text"),
     ('{"email": "a@acme.example", "seats": NaN}', "1:1: invalid JSON: NaN"),
     ('{"email": "a@acme.example", "Seats": 3}', "1:29: 'Seats' is not a column name; write seats"),
     ('{"emial": "a@acme.example"}', "1:2: unknown column emial"),
     ("[" * 60_000, "1:1: is nested too deeply"),
-    ('{"a":' * 10_000, "1:1: is nested too deeply"),
 ]
 
 
@@ -240,9 +185,7 @@ BROKEN_JSON = [
     ("name", "text", "fault"),
     [("l.csv", *row) for row in BROKEN_TABLES] + [("l.jsonl", *row) for row in BROKEN_JSON],
 )
-def test_broken_lists_stop(
-    tmp_path: Path, name: str, text: str | bytes, fault: str, changes: dict[str, Any]
-) -> None:
+def test_broken_lists_stop(tmp_path: Path, name: str, text: str | bytes, fault: str, changes: Any) -> None:
     assert faults(tmp_path, text, name, **changes)[0].startswith(f"{name}:{fault}")
 
 
@@ -261,9 +204,6 @@ def test_all_broken_lines_are_named_at_once_up_to_a_hundred_and_no_row_is_used(t
     assert [line.split(":")[1] for line in broken] == ["5", "1902"]
 
 
-# --- the file -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("recipients", "said"),
     [
@@ -275,7 +215,6 @@ def test_all_broken_lines_are_named_at_once_up_to_a_hundred_and_no_row_is_used(t
     ],
 )
 def test_only_regular_lists_inside_the_folder_are_read(tmp_path: Path, recipients: str, said: str) -> None:
-    """All of it, and the header, is checked before the first row is asked for."""
     with pytest.raises(InputError, match="no audience 'nobody'; audiences are: customers"):
         open_recipients("nobody", desk(tmp_path))
     with pytest.raises(InputError):
@@ -294,18 +233,12 @@ def test_only_regular_lists_inside_the_folder_are_read(tmp_path: Path, recipient
     assert len(list(open_recipients("customers", desk(folder, "inside.csv")))) == 1
 
 
-# --- whatever comes -----------------------------------------------------------------------------------------
-
+Folders = pytest.TempPathFactory
 cells = st.text("ab,;\t\"' @.+17\r\n\0é\u202e", max_size=12)
 
 
-@given(
-    rows=st.lists(st.lists(cells, max_size=4), max_size=5),
-    name=st.sampled_from(["l.csv", "l.tsv", "l.jsonl"]),
-)
-def test_any_rows_are_read_skipped_or_refused_with_a_place(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], name: str
-) -> None:
+@given(st.lists(st.lists(cells, max_size=4), max_size=5), st.sampled_from(["l.csv", "l.tsv", "l.jsonl"]))
+def test_any_rows_are_read_or_refused(tmp_path_factory: Folders, rows: list[list[str]], name: str) -> None:
     folder = tmp_path_factory.mktemp("desk")
     text = "email,name\n" + "\n".join(",".join(row) for row in rows)
     (folder / name).write_bytes(text.encode())
@@ -324,16 +257,12 @@ names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 
 
 @given(st.lists(names, min_size=1, max_size=5), st.sampled_from([",", ";", "\t"]))
-def test_what_a_spreadsheet_quotes_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, written: list[str], delimiter: str
-) -> None:
+def test_what_is_quoted_is_read_back(tmp_path_factory: Folders, written: list[str], delimiter: str) -> None:
     quoted = ['"' + name.replace('"', '""') + '"' for name in written]
     lines = [f"a{n}@acme.example{delimiter}{name}" for n, name in enumerate(quoted)]
     found = read(tmp_path_factory.mktemp("desk"), "\r\n".join([f"email{delimiter}name", *lines]))
     assert [person.name for person in found] == written
 
-
-# --- by columns and by line ---------------------------------------------------------------------------------
 
 Read = tuple[list[Recipient], int, int, list[str], list[str]]
 
@@ -393,10 +322,8 @@ def tables(draw: st.DrawFn) -> tuple[str, bytes]:
     lines = [delimiter.join(columns)]
     for _ in range(draw(st.integers(0, 8))):
         row = delimiter.join(cell(column) for column in columns)
-        odd = st.sampled_from(
-            [row] * 20 + ["", "  ", delimiter, '"', row + delimiter, row + "\r", "\0", "\ufeff"]
-        )
-        lines.append(draw(odd))
+        odd = ["", "  ", delimiter, '"', row + delimiter, row + "\r", "\0", "\ufeff"]
+        lines.append(draw(st.sampled_from([row] * 20 + odd)))
     text = "".join(line + draw(ENDS) for line in lines)
     mark = draw(st.sampled_from(["", "\ufeff"]))
     cut = draw(st.sampled_from([None, None, -1]))  # the last line without its end
@@ -407,18 +334,15 @@ def tables(draw: st.DrawFn) -> tuple[str, bytes]:
 @example(("l.csv", b"email,name\na@acme.example," + b"x" * 201))
 @example(("l.csv", b"email,plan\na@acme.example," + b"y" * 1001))
 @given(tables() | st.binary(max_size=200).map(lambda content: ("l.csv", b"email,name\n" + content)))
-def test_columns_and_lines_are_one(
-    tmp_path_factory: pytest.TempPathFactory, table: tuple[str, bytes]
-) -> None:
+def test_columns_and_lines_are_one(tmp_path_factory: Folders, table: tuple[str, bytes]) -> None:
     check_alike(tmp_path_factory.mktemp("desk"), *table)
 
 
-@given(
-    st.lists(st.fixed_dictionaries({}, optional={c: st.sampled_from(CELLS[c]) for c in COLUMNS}), max_size=6)
-)
-def test_json_lines_hold_what_the_table_of_the_same_cells_holds(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]
-) -> None:
+ROWS = st.fixed_dictionaries({}, optional={c: st.sampled_from(CELLS[c]) for c in COLUMNS})
+
+
+@given(st.lists(ROWS, max_size=6))
+def test_json_lines_are_like_tables(tmp_path_factory: Folders, rows: list[dict[str, str]]) -> None:
     folder = tmp_path_factory.mktemp("desk")
     text = "\n".join(json.dumps(row) for row in rows)
     people, count, skipped, *_ = check_alike(folder, "l.jsonl", b"\xef\xbb\xbf" + text.encode())
@@ -431,7 +355,6 @@ def test_json_lines_hold_what_the_table_of_the_same_cells_holds(
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_lines_are_whole_wherever_a_block_of_the_file_ends(tmp_path: Path, end: bytes) -> None:
-    """Blocks end at 64 KiB, in the midst of a line, of a character, of a CRLF."""
     for shift in range(6):
         rows = [f"reader{n}@mail{n % 7}.example,Jürgen {'é' * (n % 50)},{n}".encode() for n in range(3000)]
         rows[1500] = b'odd@acme.example,"O, ""dd""",1'
@@ -444,26 +367,20 @@ def test_lines_are_whole_wherever_a_block_of_the_file_ends(tmp_path: Path, end: 
 
 
 @pytest.mark.parametrize("length", [LONGEST_LINE - 1, LONGEST_LINE, LONGEST_LINE + 1, 3 * LONGEST_LINE])
-@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nb@acme.example,B\n"])
-def test_a_line_of_64_kib_is_the_longest(tmp_path: Path, length: int, end: str) -> None:
-    line = "a@acme.example," + "x" * (length - 15)
-    *_, broken = check_alike(tmp_path, "l.csv", f"email,name\n{line}{end}".encode())
-    what = "l.csv:2:1: the line is longer than 64 KiB; write one recipient per line"
-    assert broken == [what] * (length > LONGEST_LINE)
+def test_a_line_of_64_kib_is_the_longest(tmp_path: Path, length: int) -> None:
+    line, what = "a@acme.example," + "x" * (length - 15), "l.csv:2:1: the line is longer than 64 KiB; write"
+    for end in ("", "\n", "\r\n", "\nb@acme.example,B\n"):
+        *_, broken = check_alike(tmp_path, "l.csv", f"email,name\n{line}{end}".encode())
+        assert [what in each for each in broken] == [True] * (length > LONGEST_LINE)
 
 
-def test_numbers_in_e164_are_read_without_the_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_e164_is_read_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(phonenumbers, "parse")
     rows = [f"a{n}@acme.example,+4915112{n:06d}" for n in range(3000)]
     (tmp_path / "l.csv").write_text("\n".join(["email,phone", *rows]))
     people, *_ = read_as(tmp_path, "l.csv", by_columns=True)
     assert len({person.phone for person in people}) == 3000
     assert odd_phones(["+12025550123", "+447700900123", "+33612345678", "+919876543210"]) == frozenset()
-
-
-# --- repeats ------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.text("ab", max_size=4)))
@@ -484,16 +401,14 @@ def test_of_many_addresses_none_is_taken_for_another() -> None:
     assert [_holds(marks, marks[at : at + 8]) for at in (0, 4, 8, 13, 16)] == [True, False, True, False, True]
 
 
-# --- memory -------------------------------------------------------------------------------------------------
-
 PROGRAM = """
 import resource, sys
 from pathlib import Path
 from commcast.recipients.lists import open_recipients
 from commcast.config.settings import Config
 
-tables = {"folder": Path(sys.argv[1]), "organisation": {"name": "A"}, "channels": {}}
-tables["audiences"] = {"all": {"recipients": sys.argv[2]}}
+audiences = {"all": {"recipients": sys.argv[2]}}
+tables = {"folder": Path(sys.argv[1]), "organisation": {"name": "A"}, "channels": {}, "audiences": audiences}
 reading = open_recipients("all", Config.model_validate(tables))
 count, peak = 0, 0
 for recipient in reading:
@@ -506,7 +421,6 @@ print(count, reading.skipped, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 @pytest.mark.parametrize("name", ["long.csv", "long.jsonl"])
 def test_memory_does_not_grow_with_the_list(tmp_path: Path, name: str) -> None:
-    """200,000 rows, one in ten of them bad, take at most 4 MB more than the first thousand."""
     with (tmp_path / name).open("w") as file:
         if name.endswith("csv"):
             file.write("email,name,plan\n")

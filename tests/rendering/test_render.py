@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from functools import reduce
 from operator import getitem
@@ -15,17 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
-from commcast.model.incident import (
-    END_STATUSES,
-    AudienceWords,
-    Channel,
-    Kind,
-    Recipient,
-    Status,
-    Timeframe,
-    Update,
-    Window,
-)
+from commcast.model.incident import AudienceWords, Channel, Kind, Recipient, Status, Timeframe, Update, Window
 from commcast.rendering.context import NO_OCCASION, Occasion, build_context, recipient_values
 from commcast.rendering.render import EmailContent, Renderer, SmsContent
 from commcast.rendering.templates import Wording
@@ -40,7 +29,7 @@ PUBLIC_KEYS = {
 }
 DESK = config_of(
     contact={"reply_to": "help+{id}@acme.example", "phone": "+49 30 5550100"},
-    people={"dana": {"name": "Dana Reyes"}},
+    people={"dana": {"name": "Dana Reyes", "email": "dana@acme.example", "phone": "+4915199999901"}},
     components={"payments-api": {"public": "Card payments"}, "payments-db": {"public": "Card payments"}},
     channels={"email": {"from": "status@acme.example"}, "sms": {}},
     audiences={
@@ -57,29 +46,12 @@ def update(number: int = 1, status: Status = Status.INVESTIGATING, **changes: An
     return update_of(number, status, **{**fields, **changes})
 
 
-def context(
-    told: Update,
-    *,
-    earlier: Sequence[Update] = (),
-    audience: str = "customers",
-    previous: Update | None = None,
-    occasion: Occasion = NO_OCCASION,
-    promised: bool = True,
-    **changes: Any,
-) -> dict[str, Any]:
-    started = AT - timedelta(minutes=13)
-    return build_context(
-        DESK,
-        incident_of(*earlier, told, **{"started": started, **changes}),
-        told,
-        audience,
-        zone=BERLIN,
-        locale="en",
-        first=not earlier,
-        next_update_by=None if told.is_end or not promised else told.at + timedelta(minutes=20),
-        previous=previous,
-        occasion=occasion,
-    )
+def context(told: Update, audience: str = "customers", earlier: Any = (), **more: Any) -> dict[str, Any]:
+    asked = {"previous": more.pop("previous", None), "occasion": more.pop("occasion", NO_OCCASION)}
+    asked["next_update_by"] = None if told.is_end or not more.pop("promised", True) else told.at + (NEXT - AT)
+    incident = incident_of(*earlier, told, **{"started": AT - timedelta(minutes=13), **more})
+    first = not earlier
+    return build_context(DESK, incident, told, audience, zone=BERLIN, locale="en", first=first, **asked)
 
 
 def after(hours: float) -> datetime:
@@ -106,19 +78,20 @@ SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%
     [
         (AUTUMN, {}, {"timeframe.passed": False}),
         (AUTUMN, {"occasion": Occasion(now=WINTER + timedelta(minutes=1))}, {"timeframe.passed": True}),
-        # An estimate that replaces another one names it.
         (
             update(2, at=after(1)),
             {"earlier": [HALF_PAST], "previous": HALF_PAST},
             {"earlier_timeframe.passed": True, "earlier_timeframe.latest.both": "10:35 CET (09:35 UTC)"},
         ),
         (update(2, timeframe=HALF_PAST.timeframe), {"previous": HALF_PAST}, {"earlier_timeframe": None}),
-        (RANGE, {}, {"timeframe.known": True, "timeframe.confidence": "low"}),
         (RANGE, {}, {"timeframe.earliest.clock": "11:05 CET", "timeframe.latest.clock": "12:05 CET"}),
-        (RANGE, {}, {"timeframe.span.both": "11:05 to 12:05 CET (10:05 to 11:05 UTC)"}),
+        (
+            RANGE,
+            {},
+            {"timeframe.span.both": "11:05 to 12:05 CET (10:05 to 11:05 UTC)", "timeframe.known": True},
+        ),
         (update(), {}, {"timeframe.known": False, "timeframe.span": None, "unchanged_since": None}),
         (HALF_PAST, {}, {"timeframe.known": True, "timeframe.span": None}),
-        # An audience reads its own sentences about the same facts.
         (
             SPECIAL,
             {"audience": "support"},
@@ -127,11 +100,9 @@ SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%
         (SPECIAL, {}, {"issue": "Some customers see an error."}),
         (update(severity=2), {"previous": update(severity=3)}, {"severity_changed": "worse"}),
         (update(severity=2), {"previous": update(severity=1)}, {"severity_changed": "better"}),
-        (update(severity=2), {"previous": update(severity=2)}, {"severity_changed": None}),
         (update(severity=2), {}, {"severity_changed": None}),
-        # Updates without news do not count as news.
         (
-            update(3, at=after(1), nothing_new="rollback at 60%"),
+            update(3, at=after(1), nothing_new="60%"),
             {"earlier": NO_NEWS},
             {"unchanged_since.clock": "10:05 CET"},
         ),
@@ -171,15 +142,21 @@ def test_a_public_context_has_the_public_keys_and_an_internal_one_also_what_is_i
 
 
 SECRET = st.text("QXZJKV", min_size=6, max_size=12)
+NAMES = ("dana", "reyes", "99999901")
+HELD_AND_LATE = Occasion(now=NEXT, broken=AT, unchanged_since=AT - timedelta(hours=1), step=2)
 
 
-@given(SECRET, SECRET, SECRET, st.sampled_from(list(Status)))
-def test_no_secret_is_in_a_public_context(internal: str, owner: str, component: str, status: Status) -> None:
-    told = update(status=status, internal=f"is {internal}", owner=owner, backup=owner, affected=(component,))
-    text = json.dumps(context(told))
-    assert not any(secret in text for secret in (internal, owner, component, "incidents/"))
+@given(SECRET, SECRET, SECRET, st.sampled_from(list(Status)), st.sampled_from([NO_OCCASION, HELD_AND_LATE]))
+def test_no_secret_or_name_is_public(
+    inner: str, backup: str, part: str, status: Status, occasion: Any
+) -> None:
+    told = update(status=status, internal=f"is {inner}", backup=backup, affected=(part,), because="x")
+    shown = context(told, earlier=[update()], previous=update(), occasion=occasion)
+    text = json.dumps(shown).casefold()
+    secrets = (inner, backup, part, *NAMES)
+    assert not any(secret.casefold() in text for secret in (*secrets, "incidents/"))
     inside = json.dumps(context(told, audience="support"))
-    assert all(secret in inside for secret in (internal, owner, component))
+    assert all(secret in inside for secret in (inner, "Dana Reyes", part))
 
 
 @pytest.mark.parametrize("status", Status)
@@ -187,8 +164,8 @@ def test_a_context_survives_json_and_only_an_end_promises_no_next_update(status:
     told = update(status=status, ended=AT, window=Window(start=AT, end=NEXT))
     shown = context(told)
     assert json.loads(json.dumps(shown)) == shown
-    assert (shown["next_update_by"] is None) is (status in END_STATUSES)
-    if status not in END_STATUSES:
+    assert (shown["next_update_by"] is None) is told.is_end
+    if not told.is_end:
         with pytest.raises(ValueError, match="no next update"):
             context(told, promised=False)
 
@@ -198,11 +175,9 @@ def test_a_context_survives_json_and_only_an_end_promises_no_next_update(status:
     [("customers", "d@x.example", True), ("customers", "", False), ("texted", "d@x.example", False)],
 )
 def test_a_readers_own_columns_never_hide_ours_beside_them(audience: str, email: str, expected: bool) -> None:
-    """`by_email` is true only where mail really comes."""
     own = {"plan": "gold", "name": "Eve", "by_email": "x"}
-    values = recipient_values(
-        Recipient(2, email=email, phone="+491", name="Dana", extra=own), DESK.audiences[audience]
-    )
+    reader = Recipient(2, email=email, phone="+491", name="Dana", extra=own)
+    values = recipient_values(reader, DESK.audiences[audience])
     assert (values["plan"], values["name"], values["greeting"]) == ("gold", "Dana", "Hello Dana,")
     assert values["by_email"] is expected
     assert json.loads(json.dumps(values)) == values
@@ -252,22 +227,17 @@ def test_subject_text_and_html_come_from_their_templates() -> None:
     ("source", "place", "what"),
     [
         ("a\n{{ missing }}", ":3: ", "unknown variable 'missing'"),
-        ("a\n\n{{ recipient.plan }}", ":4: ", "unknown variable 'plan'"),
-        ("{{ recipient['plan'] }}", ":2: ", "unknown variable 'plan'"),
+        *((f"{{{{ recipient{x} }}}}", ":2: ", "unknown variable 'plan'") for x in (".plan", "['plan']")),
         ("{{ recipient.copy }}", ":2: ", "unknown variable 'copy'"),
-        ("{{ title|nofilter }}", ":2: ", "unknown filter 'nofilter'"),
         ("{% if false %}{{ title|nofilter }}{% endif %}", ":2: ", "unknown filter 'nofilter'"),
         ("{% if title is notest %}{% endif %}", ":2: ", "unknown test 'notest'"),
-        ("{% if title %}", ":2: ", "Unexpected end of template"),
-        ("{{ 1 / (title|length - 18) }}", ":2: ", "divides by zero"),
-        ("{{ 1 // 0 }}", ":2: ", "divides by zero"),
-        ('{% include "no.j2" %}', ":2: ", "no.j2 not found"),
-        ("{{ title + 1 }}", ":2: ", "does not work here"),
-        ("{{ -title }}", ":2: ", "cannot be evaluated"),
-        ("{{ title(1) }}", ":2: ", "not callable"),
-        ("{{ title|truncate('x') }}", ":2: ", "cannot be evaluated"),
-        ("{% for x in 5 %}{% endfor %}", ":2: ", "not iterable"),
-        ("  \n ", ": ", "the text is empty"),
+        *(
+            ("{% if title %}", ":2: ", "Unexpected end of template"),
+            ("{{ title(1) }}", ":2: ", "not callable"),
+        ),
+        *(("{{ 1 // 0 }}", ":2: ", "divides by zero"), ('{% include "no.j2" %}', ":2: ", "no.j2 not found")),
+        *(("{{ title + 1 }}", ":2: ", "does not work here"), ("{{ -title }}", ":2: ", "cannot be evaluated")),
+        *(("{% for x in 5 %}{% endfor %}", ":2: ", "not iterable"), ("  \n ", ": ", "the text is empty")),
     ],
 )
 def test_what_fails_says_template_and_line(source: str, place: str, what: str) -> None:
@@ -277,18 +247,14 @@ def test_what_fails_says_template_and_line(source: str, place: str, what: str) -
     assert what in str(caught.value)
 
 
-def test_what_fails_for_one_reader_does_not_name_them() -> None:
-    with pytest.raises(TemplateError) as caught:
-        email(SUBJECT + "{{ recipient[recipient.email] }}")
-    assert "dana" not in str(caught.value).lower()
-
-
 def test_an_included_template_is_named_where_it_fails_and_a_mail_needs_a_subject() -> None:
     made = renderer(SUBJECT + '{% include "b.j2" %}', **{"shipped:b.j2": "x\n{{ missing }}"})
     with pytest.raises(TemplateError, match=r"shipped templates/b\.j2:2: "):
         made.email(CONTEXT, DANA)
     with pytest.raises(TemplateError, match="no block subject"):
         email("text")
+    with pytest.raises(TemplateError, match=r"^((?!dana).)*$"):  # a reader is not named
+        email(SUBJECT + "{{ recipient[recipient.email] }}")
     for subject in (" ", "a\nb", "a\r\nBcc: x@example.com"):
         with pytest.raises(TemplateError, match="subject"):
             email("{% block subject %}{{ bad }}{% endblock %}text", bad=subject)
@@ -297,11 +263,8 @@ def test_an_included_template_is_named_where_it_fails_and_a_mail_needs_a_subject
 @pytest.mark.parametrize(
     "bad",
     [
-        *(
-            *("\x1b]0;owned\x07", "\x9b2J", "a\x00b", "a\u202eb", "a\u2029b", "a\rb", "\x7f", "a\ud800"),
-            "a\x0bb",
-        ),
-        *("a\x0cb", "a\x85b", "a\u2028b", "a\x1b[2Jb"),
+        *("\x1b]0;owned\x07", "\x9b2J", "a\x00b", "a\u202eb", "a\u2029b", "a\rb", "\x7f", "a\ud800"),
+        *("a\x0bb", "a\x0cb", "a\x85b", "a\u2028b"),
     ],
 )
 def test_control_characters_never_reach_a_reader_or_a_terminal(bad: str) -> None:
@@ -313,9 +276,7 @@ def test_control_characters_never_reach_a_reader_or_a_terminal(bad: str) -> None
             sms("{{ bad }}", bad=bad)
 
 
-@pytest.mark.parametrize(
-    "text", ["{{ 7 * 7 }}", "{% for x in range(9) %}", "{# x #}", "{{ self.__init__ }}", "-sub-", "{% raw %}"]
-)
+@pytest.mark.parametrize("text", ["{{ 7 * 7 }}", "{# x #}", "{{ self.__init__ }}", "{% raw %}"])
 def test_braces_in_an_incidents_text_are_data(text: str) -> None:
     content = email(SUBJECT + "{{ issue }}", "<p>{{ issue }}</p>", issue=text, title=text)
     assert (content.subject, content.text) == (f"[Investigating] {text}", f"{text}\n")
@@ -323,7 +284,6 @@ def test_braces_in_an_incidents_text_are_data(text: str) -> None:
 
 
 def test_html_in_data_is_escaped_in_the_html_part_only() -> None:
-    """Also by hand, and where an included text template writes it."""
     hostile = """<script>alert("1")</script><a href='javascript:x'>"""
     content = email(SUBJECT + "{{ issue }}", "<p title='{{ issue }}'>{{ issue }}</p>", issue=hostile)
     assert content.text.strip() == hostile
@@ -365,8 +325,6 @@ def test_links_go_by_web_or_mail_and_no_other_way(bad: str) -> None:
     "html",
     [
         *("<script>x</script>", '<img src="https://a.example/x.png">', '<img alt="x">'),
-        *("<iframe></iframe>", '<link rel="stylesheet" href="https://a.example/x.css">'),
-        *('<base href="https://a.example/">', '<form action="https://a.example/"></form>'),
         *("<svg onload=alert(1)></svg>", '<p onclick="x">t</p>'),
         '<td background="https://a.example/x.png">t</td>',
         *('<p style="background:URL (https://a.example/x)">t</p>', '<p style="width:expression(1)">t</p>'),
@@ -398,18 +356,13 @@ def test_looking_at_hostile_html_takes_no_time(piece: str) -> None:
         email(SUBJECT + "t", "{% set x = '' %}" + piece * (60_000 // len(piece)) + "<")
 
 
-@pytest.mark.parametrize(
-    ("text", "html", "title", "what"),
-    [
-        ("{{ 'x' * 50001 }}", "", "", "50 KB"),
-        ("{{ 'é' * 25001 }}", "", "", "50 KB"),
-        ("t", "{{ 'x' * 60000 }}{{ 'x' * 60000 }}", "", "100 KB"),
+def test_sizes_are_capped_and_nothing_is_cut() -> None:
+    for text, html, title, what in (
+        *(("{{ 'é' * 25001 }}", "", "", "50 KB"), ("t", "{{ 'x' * 60000 }}{{ 'x' * 60000 }}", "", "100 KB")),
         ("t", "", "x" * 256, "more than 255"),
-    ],
-)
-def test_sizes_are_capped_and_nothing_is_cut(text: str, html: str, title: str, what: str) -> None:
-    with pytest.raises(TemplateError, match=what):
-        email(SUBJECT + text, html, title=title)
+    ):
+        with pytest.raises(TemplateError, match=what):
+            email(SUBJECT + text, html, title=title)
 
 
 def test_an_sms_is_one_line_with_look_alikes_replaced_and_never_cut_nor_empty() -> None:
@@ -424,12 +377,6 @@ def test_an_sms_is_one_line_with_look_alikes_replaced_and_never_cut_nor_empty() 
         sms(" {% if false %}x{% endif %} ")
     emoji = sms("down 🔥")
     assert (emoji.body, emoji.size.encoding, emoji.size.forced_by) == ("down 🔥", "UCS-2", "🔥")
-
-
-def test_a_stored_wording_renders_the_same_bytes() -> None:
-    made = renderer(SUBJECT + '{% include "f.j2" %}é', "<p>{{ title }}</p>", **{"shipped:f.j2": "foot"})
-    again = Wording.from_json(made.wording.to_json())
-    assert Renderer(again).email(CONTEXT, DANA) == made.email(CONTEXT, DANA)
 
 
 def test_one_message_leaves_nothing_behind_for_the_next() -> None:

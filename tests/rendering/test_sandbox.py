@@ -7,7 +7,7 @@ import os
 import resource
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jinja2
 import pytest
@@ -89,7 +89,6 @@ def test_the_listing_says_which_file_wins_and_where_a_mail_is_text_only(tmp_path
 
 
 def test_all_that_is_included_is_part_of_the_wording(tmp_path: Path) -> None:
-    """Also the shipped one that a user's template of the same name extends."""
     name = "vip/email.txt.j2"
     user = {name: '{% extends "shipped:vip/email.txt.j2" %}', "_parts/foot.txt.j2": "mine"}
     shipped = {name: '{% include "_parts/foot.txt.j2" %}', "_parts/foot.txt.j2": "theirs"}
@@ -113,9 +112,7 @@ def test_only_plain_names_inside_the_folder_can_be_included(tmp_path: Path, writ
         choose(found)
 
 
-def test_a_file_is_parsed_once_however_often_it_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_parsed_once_however_often_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each audience, channel and notice of a tick asks again; what changed meanwhile is seen all the same."""
     parsed: list[str] = []
     parse = Environment.parse
@@ -137,10 +134,7 @@ def test_a_file_is_parsed_once_however_often_it_is_used(
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "x" * 65, "a\0b", "a.b", "é"])
 def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str) -> None:
     found = templates(tmp_path, {}, {"vip/email.txt.j2": "found"})
-    for audience, status, locale in (
-        (name, "", ""),
-        *((("vip", name, ""), ("vip", "", name)) if name else ()),
-    ):
+    for audience, status, locale in ((name, "", ""), ("vip", name or "/", ""), ("vip", "", name or "/")):
         with pytest.raises(TemplateError, match="no file can have this name"):
             found.choose(audience, View.PUBLIC, status, locale, Channel.EMAIL)
 
@@ -155,21 +149,18 @@ CHAIN = {f"p{n}.j2": f'{{% include "p{n + 1}.j2" %}}' for n in range(100)}
         ('{% include "a.j2" %}', {"a.j2": '{% include "vip/email.txt.j2" %}'}, r"a\.j2:1: .*includes itself"),
         ('{% include "p0.j2" %}', {**CHAIN, "p100.j2": ""}, "too much is included"),
         *(
-            (source, {}, r"templates/vip/email\.txt\.j2")
-            for source in ("{{ (" + "(" * 20_000, "{{ " + "not " * 20_000 + "x }}", "{% if %}", "{{ x")
+            (x, {}, r"/vip/email\.txt\.j2")
+            for x in ("{{ (" + "(" * 20_000, "{{ " + "not " * 20_000, "{% if %}")
         ),
     ],
 )
-def test_what_cannot_be_put_together_is_an_error_with_its_place(
-    tmp_path: Path, source: str, more: dict[str, str], said: str
-) -> None:
+def test_an_error_has_its_place(tmp_path: Path, source: str, more: dict[str, str], said: str) -> None:
     with pytest.raises(TemplateError, match=said):
         choose(templates(tmp_path, {"vip/email.txt.j2": source, **more}))
     assert choose(templates(tmp_path, {"vip/email.txt.j2": '{% include "no.j2" ignore missing %}'}))
 
 
 def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_fine(tmp_path: Path) -> None:
-    """Whether it is the file, a folder on the way to it, or the templates folder itself."""
     found = templates(tmp_path, {"ok.j2": "inside"})
     elsewhere = write(tmp_path / "elsewhere", {"email.txt.j2": "secret", "vip/email.txt.j2": "secret"})
     folder = tmp_path / "user/vip"
@@ -190,15 +181,12 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_fine(tmp_path: Pa
     (tmp_path / "desk").mkdir()
     (tmp_path / "desk/templates").symlink_to(elsewhere)
     led_out = Templates(tmp_path / "desk/templates", found.shipped)
-    with pytest.raises(TemplateError, match="templates/: leads out of the desk's folder"):
-        choose(led_out)
-    with pytest.raises(TemplateError, match="templates/: leads out of the desk's folder"):
-        led_out.listing({"vip": View.PUBLIC})
+    for ask in (lambda: choose(led_out), lambda: led_out.listing({"vip": View.PUBLIC})):
+        with pytest.raises(TemplateError, match="templates/: leads out of the desk's folder"):
+            ask()
 
 
-def test_a_folder_that_may_not_be_looked_into_never_falls_back_to_shipped_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_closed_folder_never_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = templates(tmp_path, {}, {"customers/email.txt.j2": "shipped"})
     real = os.lstat
 
@@ -212,25 +200,17 @@ def test_a_folder_that_may_not_be_looked_into_never_falls_back_to_shipped_words(
         choose(found)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "circle", "nowhere", "huge", "latin", "nul"])
-def test_what_is_no_plain_text_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+def test_what_is_no_plain_text_file_is_refused_at_once(tmp_path: Path) -> None:
     found = templates(tmp_path, {"vip/x": ""})
     path = tmp_path / "user/vip/email.txt.j2"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif target := {"device": Path("/dev/zero"), "circle": path, "nowhere": tmp_path / "no"}.get(kind):
-        path.symlink_to(target)
-    else:
-        path.write_bytes({"huge": b"x" * 70_000, "latin": b"caf\xe9", "nul": b"a\0b"}[kind])
-    with pytest.raises(TemplateError, match=r"templates/vip/email\.txt\.j2:(1:4:)? "):
-        choose(found)
-
-
-def test_byte_order_mark_and_windows_lines_are_accepted(tmp_path: Path) -> None:
-    found = templates(tmp_path, {"vip/x": ""})
-    (tmp_path / "user/vip/email.txt.j2").write_bytes(b"\xef\xbb\xbfHello\r\n")
+    os.mkfifo(path)
+    for content in (None, b"x" * 70_000, b"caf\xe9", b"a\0b"):
+        if content:
+            path.unlink()
+            path.write_bytes(content)
+        with pytest.raises(TemplateError, match=r"templates/vip/email\.txt\.j2:(1:4:)? "):
+            choose(found)
+    path.write_bytes(b"\xef\xbb\xbfHello\r\n")  # a byte order mark and Windows lines are fine
     assert choose(found).sources == {"user:vip/email.txt.j2": "Hello\r\n"}
 
 
@@ -238,19 +218,15 @@ def test_byte_order_mark_and_windows_lines_are_accepted(tmp_path: Path) -> None:
 def test_a_stored_wording_comes_back_equal(sources: dict[str, str]) -> None:
     wording = Wording(Channel.SMS, "user:a.j2", "", "user", sources)
     again = Wording.from_json(wording.to_json())
-    assert again == wording
-    assert again.digest == wording.digest
+    assert (again, again.digest) == (wording, wording.digest)
+    assert wording.digest != wording._replace(sources={**sources, "": "x"}).digest or sources.get("") == "x"
 
 
-def test_a_damaged_stored_wording_is_refused_and_the_digest_changes_with_any_byte() -> None:
+def test_a_damaged_stored_wording_is_refused() -> None:
     for text in ("{}", "[]", "7", "not json", '{"channel":"fax"}', '{"channel":"sms"}'):
         with pytest.raises(ValueError, match="not a stored wording"):
             Wording.from_json(text)
-    one = Wording(Channel.SMS, "a", "", "user", {"a": "x"})
-    assert one.digest != one._replace(sources={"a": "y"}).digest
 
-
-# --- the sandbox --------------------------------------------------------------------------------------------
 
 CONTEXT: dict[str, Any] = {
     "title": "Card payments fail",
@@ -264,9 +240,11 @@ INSIDES = ("Popen", "<class", "<built-in", "<function", "<module", "<bound", "Tr
 
 def render(source: str, *, html: bool = False, extra: dict[str, str] | None = None) -> str:
     subject = "" if html or "block subject" in source else "{% block subject %}s{% endblock %}"
-    sources = {"user:a.j2": subject + source, "user:t.j2": "{% block subject %}s{% endblock %}t"} | (
-        extra or {}
-    )
+    sources = {
+        "user:a.j2": subject + source,
+        "user:t.j2": "{% block subject %}s{% endblock %}t",
+        **(extra or {}),
+    }
     names = ("user:t.j2", "user:a.j2") if html else ("user:a.j2", "")
     content = Renderer(Wording(Channel.EMAIL, *names, "user", sources)).email(CONTEXT, {})
     return (content.html if html else content.text).strip()
@@ -275,30 +253,23 @@ def render(source: str, *, html: bool = False, extra: dict[str, str] | None = No
 # Among them CVE-2016-10745, CVE-2019-10906, CVE-2020-28493, CVE-2024-56326, CVE-2025-27516,
 # GHSA-h5c8-rqwp-cp95 and GHSA-h75v-3vvj-5mfj.
 ESCAPES = (
-    *("{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ ''['__class__'] }}", "{{ (1).__class__ }}"),
-    *("{{ missing.__class__ }}", "{{ nothing.__class__ }}", "{{ facts.__class__ }}"),
+    *("{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ ''['__class__'] }}", "{{ missing.__class__ }}"),
+    *("{{ nothing.__class__ }}", "{{ self.__init__.__globals__ }}", "{{ lipsum.__globals__ }}"),
     "{% macro m() %}x{% endmacro %}{{ m.__globals__ }}",
-    *("{% macro m() %}x{% endmacro %}{{ m._func.__globals__ }}", "{{ self.__init__.__globals__ }}"),
-    *("{{ self._TemplateReference__context }}", "{{ self._TemplateReference__context.environment }}"),
-    *("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "{{ joiner.__init__.__globals__ }}"),
-    *("{{ lipsum.__globals__ }}", "{{ namespace.__init__.__globals__ }}"),
-    *("{% set ns = namespace() %}{{ ns._Namespace__attrs }}", "{{ range.__class__ }}"),
-    "{% for x in names %}{{ loop._iterable }}{% endfor %}",
-    "{% for x in names %}{{ loop.__init__.__globals__ }}{% endfor %}",
+    *("{% macro m() %}x{% endmacro %}{{ m._func.__globals__ }}", "{{ self._TemplateReference__context }}"),
+    *("{{ cycler.__init__.__globals__.os.popen('id').read() }}", "{{ range.__class__ }}"),
+    *("{% set ns = namespace() %}{{ ns._Namespace__attrs }}", "{{ ('a.' * 50000)|urlize }}"),
+    *(f"{{% for x in names %}}{{{{ loop.{name} }}}}{{% endfor %}}" for name in ("_iterable", "__init__")),
     "{% macro m() %}{{ caller.__globals__ }}{% endmacro %}{% call m() %}{% endcall %}",
-    "{% macro m() %}{{ varargs.__class__ }}{% endmacro %}{{ m(1) }}",
     *("{% block b %}x{% endblock %}{{ self.b._context }}", "{{ '{0.__class__}'.format(1) }}"),
-    *("{{ '{x.__class__}'.format_map({'x': 1}) }}", "{{ ('a.' * 50000)|urlize }}"),
-    *("{{ {'x y': 'z'}|xmlattr }}", "{{ {'x/onload=': 'z'}|xmlattr }}"),
+    *("{{ '{x.__class__}'.format_map({'x': 1}) }}", "{{ {'x y': 'z'}|xmlattr }}", "{{ names.append(1) }}"),
     *("{% set f = '{0.__class__}'.format %}{{ f(1) }}", "{{ ['{0.__class__}']|map('format', 1)|join }}"),
     *("{{ ('{0.__class__}'|attr('format'))(1) }}", "{{ ['']|map('attr', '__class__')|join }}"),
-    "{{ ['']|map(attribute='__class__')|join }}",
-    "{{ ['']|sort(attribute='__class__.__name__')|join }}",
-    *("{{ ['']|selectattr('__class__')|list|length / 0 }}", "{{ '%s'|format(range) }}"),
-    *("{{ range|pprint }}", "{{ range|string }}", "{{ 'a' ~ range }}", "{{ '%s' % range }}"),
-    *("{{ '<b>'|safe }}", "{% autoescape false %}{{ title }}{% endautoescape %}"),
-    *("{{ names.append(1) }}", "{{ facts.pop('items') }}", "{{ title.encode }}"),
-    *("{{ 'x'|commcast charge }}", "{% import 'os' as os %}", "{% do names.append(1) %}", "{% debug %}"),
+    *("{{ ['']|map(attribute='__class__')|join }}", "{{ ['']|sort(attribute='__class__.__name__')|join }}"),
+    *("{{ ['']|selectattr('__class__')|list|length / 0 }}", "{{ '%s'|format(range) }}", "{{ title.encode }}"),
+    *("{{ range|pprint }}", "{{ range|string }}", "{{ 'a' ~ range }}", "{{ '%s' % range }}", "{% debug %}"),
+    *("{{ '<b>'|safe }}", "{% autoescape false %}{{ title }}{% endautoescape %}", "{% do names.append(1) %}"),
+    *("{{ facts.pop('items') }}", "{{ 'x'|commcast charge }}", "{% import 'os' as os %}"),
 )
 
 
@@ -311,7 +282,6 @@ def test_no_known_way_out_of_the_sandbox_works(source: str, html: bool) -> None:
 
 
 def test_cve_2024_56201_a_hostile_name_of_a_template_is_only_a_name() -> None:
-    """The name of a template must not become code; names are also refused where files are looked up."""
     assert tuple(map(int, jinja2.__version__.split(".")[:3])) >= (3, 1, 6), "it has the fixes we rely on"
     hostile = "user:x'+open('/tmp/owned','w')+'{}.j2"
     wording = Wording(Channel.EMAIL, hostile, "", "user", {hostile: "{{ missing }}{% include 'y' %}"})
@@ -320,11 +290,6 @@ def test_cve_2024_56201_a_hostile_name_of_a_template_is_only_a_name() -> None:
 
 
 def test_cve_2014_0012_no_cache_of_code_is_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What compiled once is kept in memory alone: no file is read or written for it."""
-
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise AssertionError("a template's code was looked for in a file")
-
     made: list[object] = []
     compile_one = MessageEnvironment.compile
 
@@ -333,11 +298,10 @@ def test_cve_2014_0012_no_cache_of_code_is_kept_on_disk(monkeypatch: pytest.Monk
         return compile_one(environment, *source)
 
     monkeypatch.setattr(MessageEnvironment, "compile", count)
-    monkeypatch.setattr("builtins.open", refuse)
-    monkeypatch.setattr("os.open", refuse)
-    wording = Wording(Channel.EMAIL, "a", "", "user", {"a": "kept in memory {{ 1 }}"})
+    for opens in ("builtins.open", "os.open"):
+        monkeypatch.setattr(opens, lambda *_, **__: pytest.fail("code was looked for in a file"))
     for _ in range(3):
-        Renderer(wording)
+        Renderer(Wording(Channel.EMAIL, "a", "", "user", {"a": "kept in memory {{ 1 }}"}))
     assert len(made) == 1
 
 
@@ -348,96 +312,71 @@ def grow(start: str, step: str, times: int = 99) -> str:
 
 NESTED = "{% for a in range(10000) %}" * 6 + "{% endfor %}" * 6
 PAIRS = "{% macro a(n) %}{% if n %}{{ a(n-1) }}{{ a(n-1) }}{% endif %}{% endmacro %}"
-BOMBS = {
-    "nested loops without output": NESTED,
-    "nested loops that filter everything": "{% for a in range(9999) if false %}{% endfor %}" * 800,
-    "loops over loops": "{% for a in range(9999) %}"
-    + "{% for b in range(9999) if false %}{% endfor %}{% endfor %}",
-    "range": "{{ range(10 ** 9)|list|length }}",
-    "huge range": "{% for a in range(1000000000) %}{% endfor %}",
-    "recursive macro": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
-    "macros that call in pairs": PAIRS + "{{ a(25) }}",
-    "macros that make text": PAIRS.replace("{% if", "xxxxxxxx{% if") + "{% set x = a(24) %}",
-    "macro with a large body": "{% macro m() %}LARGE{% endmacro %}"
-    "{% set x %}{% for i in range(9999) %}{{ m() }}{% endfor %}{% endset %}",
-    "loop with a large body": "{% set x %}{% for i in range(9999) %}LARGE{% endfor %}{% endset %}",
-    "loop with a large else": "{% set x %}{% for i in range(9999) %}"
-    "{% for j in [] %}{% else %}LARGE{% endfor %}{% endfor %}{% endset %}",
-    "block that calls itself": "{% block b %}{{ self.b() }}{% endblock %}",
-    "recursive loop": "{% for a in [[1]] recursive %}{{ loop(a) }}{% endfor %}",
-    "caller in a circle": "{% macro m() %}{% call m() %}{% endcall %}{% endmacro %}{{ m() }}",
-    "doubling by ~": grow("'a'", "ns.x ~ ns.x"),
-    "doubling by +": grow("'a'", "ns.x + ns.x"),
-    "doubling by set": "{% set x = 'aaaaaaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 30,
-    "doubling lists": grow("[1]", "ns.x + ns.x"),
-    "lists in lists": grow("[1]", "[ns.x, ns.x]") + "{{ ns.x }}",
-    "groups in groups": grow("{}", "{'a': ns.x, 'b': ns.x}"),
-    "doubling by join": grow("'aa'", "[ns.x, ns.x]|join(ns.x)"),
-    "doubling by replace": grow("'aa'", "ns.x|replace('a', ns.x)"),
-    "many long texts": grow("[]", "ns.x + [long ~ i]", 9999),
-    "text times number": "{{ 'a' * 1000000000 }}",
-    "list times number": "{{ [1] * 1000000000 }}",
-    "number times text": "{{ 1000000000 * 'a' }}",
-    "power": "{{ 9 ** 9 ** 9 ** 9 }}",
-    "power of two": "{{ 2 ** 100000000 }}",
-    "squaring": grow("9", "ns.x * ns.x"),
-    "percent width": "{{ '%1000000000d' % 1 }}",
-    "format filter": "{{ '%1000000000d'|format(1) }}",
-    "format method": "{{ '{:1000000000}'.format(1) }}",
-    "center filter": "{{ 'a'|center(1000000000) }}",
-    "center method": "{{ 'a'.center(1000000000) }}",
-    "ljust": "{{ 'a'.ljust(1000000000) }}",
-    "zfill": "{{ 'a'.zfill(1000000000) }}",
-    "expandtabs": "{{ '\t'.expandtabs(1000000000) }}",
-    "replace method": "{{ long.replace('', long) }}",
-    "join method": "{{ long.join(long) }}",
-    "indent": "{{ long|indent(1000000000, true) }}",
-    "indent by text": "{{ long|replace(' ', '\n')|indent(long, true) }}",
-    "wordwrap": "{{ long|wordwrap(1, true, long) }}",
-    "truncate": "{{ long|truncate(1000000000000, true, long * 9) }}",
-    "batch": "{{ [1]|batch(1000000000, 'x')|list }}",
-    "slice": "{{ [1]|slice(1000000000)|list }}",
-    "round": "{{ 1|round(1000000000) }}",
-    "round down": "{{ 1|round(-1000000000, 'floor') }}",
-    "lipsum": "{{ lipsum(100000) }}",
-    "credit by an internal filter": "{{ [-1000000000]|map('commcast charge')|list|length }}"
-    "{% set x %}{% for i in range(999) %}LARGE{% endfor %}{% endset %}",
-    "sort of copies": grow("[long]", "ns.x + ns.x", 13) + "{{ ns.x|sort|length }}",
-    "long comparison": "{% if " + "names == names == " * 3000 + "names %}x{% endif %}",
-    "many comparisons": "{% set a = 'x' * 99999 %}{% set b = 'x' * 99999 %}"
+LOOP = "{% for i in range(9999) %}"
+BOMBS = (
+    # Loops, macros and blocks that go round too often, with and without output.
+    NESTED,
+    "{% for a in range(9999) if false %}{% endfor %}" * 800,
+    LOOP + "{% for b in range(9999) if false %}{% endfor %}{% endfor %}",
+    *("{{ range(10 ** 9)|list|length }}", "{% for a in range(1000000000) %}{% endfor %}"),
+    *("{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}", PAIRS + "{{ a(25) }}"),
+    PAIRS.replace("{% if", "xxxxxxxx{% if") + "{% set x = a(24) %}",
+    f"{{% macro m() %}}LARGE{{% endmacro %}}{{% set x %}}{LOOP}{{{{ m() }}}}{{% endfor %}}{{% endset %}}",
+    f"{{% set x %}}{LOOP}LARGE{{% endfor %}}{{% endset %}}",
+    f"{{% set x %}}{LOOP}{{% for j in [] %}}{{% else %}}LARGE{{% endfor %}}{{% endfor %}}{{% endset %}}",
+    "{% block b %}{{ self.b() }}{% endblock %}",
+    "{% for a in [[1]] recursive %}{{ loop(a) }}{% endfor %}",
+    "{% macro m() %}{% call m() %}{% endcall %}{% endmacro %}{{ m() }}",
+    LOOP + "y" * 500 + "{% endfor %}",
+    # Texts, lists, groups and numbers that grow.
+    *(grow("'a'", "ns.x ~ ns.x"), grow("'a'", "ns.x + ns.x"), grow("[1]", "ns.x + ns.x")),
+    "{% set x = 'aaaaaaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 30,
+    *(grow("[1]", "[ns.x, ns.x]") + "{{ ns.x }}", grow("{}", "{'a': ns.x, 'b': ns.x}")),
+    *(grow("'aa'", "[ns.x, ns.x]|join(ns.x)"), grow("'aa'", "ns.x|replace('a', ns.x)")),
+    *(grow("[]", "ns.x + [long ~ i]", 9999), grow("9", "ns.x * ns.x")),
+    *("{{ 'a' * 1000000000 }}", "{{ [1] * 1000000000 }}", "{{ 1000000000 * 'a' }}"),
+    *("{{ 9 ** 9 ** 9 ** 9 }}", "{{ 2 ** 100000000 }}", "{{ '%1000000000d' % 1 }}"),
+    # Filters and methods that make much of little.
+    *("{{ '%1000000000d'|format(1) }}", "{{ '{:1000000000}'.format(1) }}", "{{ 'a'|center(1000000000) }}"),
+    *("{{ 'a'.center(1000000000) }}", "{{ long.replace('', long) }}", "{{ long.join(long) }}"),
+    *("{{ long|indent(1000000000, true) }}", "{{ long|replace(' ', '\n')|indent(long, true) }}"),
+    *("{{ long|wordwrap(1, true, long) }}", "{{ long|truncate(1000000000000, true, long * 9) }}"),
+    *("{{ [1]|batch(1000000000, 'x')|list }}", "{{ 1|round(1000000000) }}", "{{ lipsum(100000) }}"),
+    "{{ [-1000000000]|map('commcast charge')|list|length }}{% set x %}"
+    + LOOP
+    + "LARGE{% endfor %}{% endset %}",
+    # Work that makes no text: comparing, searching, sorting, wrapping, compiling.
+    grow("[long]", "ns.x + ns.x", 13) + "{{ ns.x|sort|length }}",
+    "{% if " + "names == names == " * 3000 + "names %}x{% endif %}",
+    "{% set a = 'x' * 99999 %}{% set b = 'x' * 99999 %}"
     + "{% if a == b and b == a and a in b %}{% endif %}" * 1000
     + NESTED.replace("{% endfor %}", "{% if a == b %}{% endif %}{% endfor %}", 1),
-    "searches that cost most": "{% set a = 'x' * 29000 %}{% set b = 'x' * 49 ~ 'y' ~ 'x' * 49 %}"
+    "{% set a = 'x' * 29000 %}{% set b = 'x' * 49 ~ 'y' ~ 'x' * 49 %}"
     + "{% if b in a or b in a or b in a %}{% endif %}" * 1200,
-    "wrapping one long word": "{% set w = 'x' * 99999 %}" + "{% set v = w|wordwrap(1) %}" * 200,
-    "wrapping hyphens": "{% set w = '-' * 60000 %}" + "{% set v = w|wordwrap(20) %}" * 200,
-    "title of dashes": "{% set w = '(-' * 49999 %}" + "{% set v = w|title|trim('-') %}" * 200,
-    "deep sums": "{{ " + "1 + " * 300 + "1 }}",
-    "macros in macros": "{% macro m() %}" * 100 + "{% endmacro %}" * 100,
-    "number without end": "{{ " + "9" * 60_000 + " }}",
-    "deep nesting": "{% if true %}" * 900 + "{% endif %}" * 900,
-    "deep brackets": "{{ " + "(" * 900 + "1" + ")" * 900 + " }}",
-    "output without end": "{% for i in range(9999) %}" + "y" * 500 + "{% endfor %}",
-}
+    "{% set w = 'x' * 99999 %}" + "{% set v = w|wordwrap(1) %}" * 200,
+    "{% set w = '-' * 60000 %}" + "{% set v = w|wordwrap(20) %}" * 200,
+    "{% set w = '(-' * 49999 %}" + "{% set v = w|title|trim('-') %}" * 200,
+    *("{{ " + "1 + " * 300 + "1 }}", "{% macro m() %}" * 100 + "{% endmacro %}" * 100),
+    *("{{ " + "9" * 60_000 + " }}", "{% if true %}" * 900 + "{% endif %}" * 900),
+    "{{ " + "(" * 900 + "1" + ")" * 900 + " }}",
+)
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_no_template_blocks_the_desk(name: str) -> None:
+@pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:50])
+def test_no_template_blocks_the_desk(bomb: str) -> None:
     """Each is refused within 3 seconds and 200 MB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     with pytest.raises(TemplateError):
-        render(BOMBS[name].replace("LARGE", "y" * 50_000))
+        render(bomb.replace("LARGE", "y" * 50_000))
     assert time.process_time() - began < 3
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
 def test_includes_that_double_and_blocks_filled_in_a_loop_are_bounded() -> None:
     extra = {f"user:p{n}.j2": f'{{% include "p{n + 1}.j2" %}}' * 2 for n in range(25)}
-    began = time.process_time()
     with pytest.raises(TemplateError, match="without end"):
         render('{% include "p0.j2" %}', extra={**extra, "user:p25.j2": "x"})
-    assert time.process_time() - began < 3
     base = "{% set x %}{% for i in range(9999) %}{% block b %}{% endblock %}{% endfor %}{% endset %}"
     child = '{% extends "base.j2" %}{% block b %}' + "y" * 50_000 + "{% endblock %}"
     with pytest.raises(TemplateError):
@@ -447,9 +386,7 @@ def test_includes_that_double_and_blocks_filled_in_a_loop_are_bounded() -> None:
 ORDINARY = {
     "{{ '=' * (title|length) }}": "=" * 18,
     "{{ names|join(', ') }}": "Card payments, Refunds",
-    "{% for n in names %}{{ loop.index }}. {{ n }}{% if not loop.last %}; {% endif %}{% endfor %}": (
-        "1. Card payments; 2. Refunds"
-    ),
+    "{% for n in names %}{{ loop.index }}{% if not loop.last %};{% endif %}{% endfor %}": "1;2",
     "{{ title|upper }}{{ ' x '|trim }}": "CARD PAYMENTS FAILx",
     "{{ 'a' ~ 1 ~ 'b' }} {{ 7 // 2 }} {{ 7 % 2 }} {{ 2 * 3 - 1 }}": "a1b 3 1 5",
     "{{ nothing or 'none' }} {{ missing|default('d') }}": "none d",
@@ -469,9 +406,9 @@ ORDINARY = {
 }
 
 
-@pytest.mark.parametrize("source", ORDINARY)
-def test_what_templates_need_works(source: str) -> None:
-    assert render(source) == ORDINARY[source]
+@pytest.mark.parametrize(("source", "text"), ORDINARY.items())
+def test_what_templates_need_works(source: str, text: str) -> None:
+    assert render(source) == text
 
 
 @pytest.mark.parametrize(
@@ -480,10 +417,8 @@ def test_what_templates_need_works(source: str) -> None:
         *(("{{ nothing }}", "prints None"), ("{{ names }}", "prints a list")),
         *(("{{ title == 'x' }}", "prints true or false"), ("{{ facts }}", "prints a group")),
         *(("{{ 'x' ~ nothing }}", "prints None"), ("{{ [nothing]|join }}", "prints None")),
-        ("{{ names|join(nothing) }}", "prints None"),
-        ("{{ 'nan'|float }}", "prints NaN or infinity"),
-        ("{{ nothing|upper }}", "prints None"),
-        (grow("[1]", "ns.x + ns.x", 14), "a list grows too long"),
+        *(("{{ names|join(nothing) }}", "prints None"), ("{{ 'nan'|float }}", "prints NaN or infinity")),
+        *(("{{ nothing|upper }}", "prints None"), (grow("[1]", "ns.x + ns.x", 14), "a list grows too long")),
         (grow("'a'", "ns.x ~ ns.x", 17), "a text grows too long"),
         (grow("9", "ns.x * ns.x"), "a number is too large"),
     ],

@@ -17,15 +17,8 @@ from hypothesis import strategies as st
 from commcast.errors import TemplateError
 from commcast.model.incident import Channel
 from commcast.model.message import Email, Skeleton
-from commcast.rendering.compose import (
-    Content,
-    DeliveryKey,
-    ReaderGroup,
-    ReaderWords,
-    build_message,
-    content_digest,
-    renderer_for,
-)
+from commcast.rendering import compose
+from commcast.rendering.compose import Content, DeliveryKey, ReaderGroup, ReaderWords
 from commcast.rendering.fields import Fields, fields_used
 from commcast.rendering.render import EmailContent, Renderer
 from commcast.rendering.splice import MOST_KEPT, TRIED, CutMail, cut_mail
@@ -35,16 +28,9 @@ from tests.support.templates import FILES, HOSTILE, HTML, PLAIN, group_of, reade
 from tests.support.values import AUDIENCES, PHASES, full, minimal
 
 SUBJECT = "{% block subject %}{{ title }}{% endblock %}\n"
-DANA = {
-    "name": "Dana",
-    "greeting": "Hello Dana,",
-    "link": "https://a.example/u/1",
-    "plan": "gold",
-    "tags": [],
-}
+DANA: dict[str, Any] = {"name": "Dana", "greeting": "Hello Dana,", "link": "https://a.example/u/1"}
+DANA |= {"plan": "gold", "tags": []}
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-
-
 LONG_NAMES = ["x" * length for length in range(100, 280, 3)]
 LARGE_NAMES = [char * (5_000 + 125 * n) for n in range(9) for char in "xé&"]
 
@@ -80,11 +66,9 @@ def assert_both_ways_agree(group: ReaderGroup, people: Sequence[Mapping[str, Any
     return spliced
 
 
-def read(
-    group: ReaderGroup, reader: Mapping[str, Any], line: int
-) -> tuple[ReaderWords | None, Content | str]:
+def read(group: ReaderGroup, one: Mapping[str, Any], line: int) -> tuple[ReaderWords | None, Content | str]:
     try:
-        words = group.words(reader, line=line)
+        words = group.words(one, line=line)
     except TemplateError as error:
         return None, said(error)
     return words, words.content
@@ -109,9 +93,7 @@ def assert_spliced_well(words: ReaderWords) -> None:
 
 @settings(SLOW, max_examples=550)
 @given(st.data(), st.sampled_from((Channel.EMAIL, Channel.EMAIL, Channel.EMAIL, Channel.SMS)))
-def test_what_is_spliced_or_shared_is_what_each_reader_would_get(
-    data: st.DataObject, channel: Channel
-) -> None:
+def test_what_is_spliced_or_shared_is_what_each_would_get(data: st.DataObject, channel: Channel) -> None:
     wording = data.draw(wordings(channel))
     people = data.draw(st.lists(readers(), min_size=1, max_size=6))
     try:
@@ -145,38 +127,40 @@ def test_any_value_in_any_place_gives_the_mail_rendered_for_that_reader_alone(pi
         ("{{ recipient.name }}" * 9, "<p>{{ recipient.name }}</p>" * 9, ("x", *LARGE_NAMES), 1),
     ],
 )
-def test_a_value_that_changes_more_stays_out(
-    text: str, html: str, names: Sequence[str], spliced: int
-) -> None:
-    """And one that makes it too long or too large is refused, for that reader only."""
+def test_what_changes_more_stays_out(text: str, html: str, names: Sequence[str], spliced: int) -> None:
     people = [{**DANA, "name": name} for name in names]
     assert assert_both_ways_agree(made(text, html), people) == spliced
 
 
 def test_an_error_of_one_reader_names_their_line() -> None:
     group = made("{% block subject %}{{ recipient.name }}{% endblock %}Hello {{ recipient.name }}")
-    assert group.words(DANA).spliced
-    with pytest.raises(TemplateError, match=r"variable 'name' \(for the reader in line 9 of audience cust"):
-        group.words({"link": "x"}, line=9)
-    with pytest.raises(TemplateError, match=r"than 255 \(for the reader in line 7 of audience customers\)"):
-        group.words({**DANA, "name": "x" * 256}, line=7)
+    for reader, line, said in (
+        ({"link": "x"}, 9, r"variable 'name' \(for the reader in line 9 of audience cust"),
+        ({**DANA, "name": "x" * 256}, 7, r"than 255 \(for the reader in line 7 of audience customers\)"),
+    ):
+        assert group.words(DANA).spliced
+        with pytest.raises(TemplateError, match=said):
+            group.words(reader, line=line)
     assert group.words(DANA).spliced
 
 
 def shipped(audience: str, status: str, channel: Channel, context: Mapping[str, Any]) -> ReaderGroup:
     wording = shipped_wording(audience, status, channel)
     own = {key: value for key, value in context.items() if key != "recipient"}
-    return group_of(wording, own, renderer_for(wording.to_json()))
+    return group_of(wording, own, compose.renderer_for(wording.to_json()))
 
 
 @pytest.mark.parametrize("told", [full, minimal])
 @pytest.mark.parametrize("audience", AUDIENCES)
 def test_the_shipped_mails_of_every_status_are_spliced(audience: str, told: Any) -> None:
-    """A change that loses the fast road is seen here."""
+    """A reader is used only bare: a change that loses the fast road is seen here."""
     for status in PHASES:
         context = told(audience, status)
+        group = shipped(audience, status, Channel.EMAIL, context)
         people = [{**context["recipient"], "greeting": hello} for hello in ("Hello,", "Hello Zoë & <Co>,")]
-        assert assert_both_ways_agree(shipped(audience, status, Channel.EMAIL, context), people) == 2
+        assert assert_both_ways_agree(group, people) == 2
+        used = fields_used(group.wording.sources)
+        assert used and used.keys == ()
 
 
 @pytest.mark.parametrize("audience", AUDIENCES)
@@ -192,29 +176,16 @@ def test_the_shipped_text_messages_of_every_status_are_shared_by_all_who_get_the
 
 @pytest.fixture
 def renders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was rendered, mail by mail and text by text."""
+    """What was rendered, mail by mail."""
     done: list[str] = []
-    for name in ("write", "sms"):
-        monkeypatch.setattr(Renderer, name, counted(getattr(Renderer, name), done))
+    write = Renderer.write
+
+    def noted(*given: Any) -> Any:
+        done.append("write")
+        return write(*given)
+
+    monkeypatch.setattr(Renderer, "write", noted)
     return done
-
-
-def counted(render: Callable[..., Any], done: list[str]) -> Callable[..., Any]:
-    def run(*given: Any) -> Any:
-        done.append(render.__name__)
-        return render(*given)
-
-    return run
-
-
-@pytest.mark.parametrize("channel", Channel)
-def test_a_thousand_readers_of_one_group_cost_one_render(renders: list[str], channel: Channel) -> None:
-    context = full("customers", "identified")
-    group = shipped("customers", "identified", channel, context)
-    for number in range(1000):
-        reader = {**context["recipient"], "name": f"N{number}", "greeting": f"Hello N{number},"}
-        assert group.words(reader, line=number).content
-    assert len(renders) == 1
 
 
 def test_readers_share_a_render_with_those_who_are_alike_where_a_template_decides(renders: list[str]) -> None:
@@ -233,7 +204,6 @@ def test_equal_values_of_another_kind_are_not_alike() -> None:
 
 
 def test_only_so_much_is_made_and_kept_for_sharing(renders: list[str]) -> None:
-    """Where readers are hardly ever alike, no more is made to be shared."""
     group = made("{{ recipient.name|upper }} {{ recipient.link }}")
     words = [group.words({**DANA, "name": f"N{n}"}) for n in range(1000)]
     assert len(renders) == 1000
@@ -271,12 +241,15 @@ def test_a_digest_changes_with_the_words_and_does_not_depend_on_who_came_before(
 
 @pytest.mark.parametrize("text", ["{{ recipient.name }}", "{{ recipient.name|upper }}", "all the same"])
 def test_words_frozen_by_an_older_version_are_known_again(text: str) -> None:
-    """It froze a digest of the content alone, whatever the template."""
     words = made(text, "<p>{{ title }}</p>").words(DANA)
     content = words.content
     assert isinstance(content, EmailContent)
     old = hashlib.sha256(json.dumps([*content], ensure_ascii=False).encode()).hexdigest()
-    assert words.are_frozen_as(words.digest) and words.are_frozen_as(old) and old == content_digest(content)
+    assert (
+        words.are_frozen_as(words.digest)
+        and words.are_frozen_as(old)
+        and old == compose.content_digest(content)
+    )
     assert not words.are_frozen_as(made(text + "!").words(DANA).digest)
     assert not words.are_frozen_as("s1:" + old)
 
@@ -286,8 +259,8 @@ NOW = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
 
 def message_of(group: ReaderGroup, key: DeliveryKey = KEY) -> Email:
-    words, address = group.words(DANA), "dana@example.com"
-    found = build_message(words, group.envelope, key, address=address, name="Dana", secret=b"secret", now=NOW)
+    given: dict[str, Any] = {"address": "dana@example.com", "name": "Dana", "secret": b"secret", "now": NOW}
+    found = compose.build_message(group.words(DANA), group.envelope, key, **given)
     assert isinstance(found, Email)
     return found
 
@@ -307,38 +280,27 @@ def test_a_message_is_the_same_by_either_way_with_an_id_of_its_own_in_its_incide
 PARTS = {"user:p1.j2": "{{ recipient.x }}", "user:p2.j2": "{% set value = 1 %}{{ recipient.x }}"}
 
 
-def used(source: str, **more: str) -> Fields | None:
-    return fields_used({"user:t.j2": source, **more})
-
-
 X = {"user:p1.j2": "{{ recipient.x }}"}
 BARE_ONES = (
-    *("{{ recipient.x }}", '{{ recipient["x"] }}', "a{{- recipient.x -}}b{{ recipient['x'] }}"),
-    "{% block subject %}{{ recipient.x }}{% endblock %}",
-    "{% if title %}{{ recipient.x }}{% else %}{{ recipient.x }}{% endif %}",
-    "{% for n in names %}{{ recipient.x }}{% else %}{{ recipient.x }}{% endfor %}",
-    "{% with w = 1 %}{{ recipient.x }}{% endwith %}",
-    "{% raw %}{{ recipient|length }}{% endraw %}{# {{ recipient }} #}{{ recipient.x }}",
+    *("a{{- recipient.x -}}b{{ recipient['x'] }}", "{% block subject %}{{ recipient.x }}{% endblock %}"),
+    "{% if title %}{{ recipient.x }}{% else %}{% for n in names %}{{ recipient.x }}{% endfor %}{% endif %}",
+    "{% raw %}{{ recipient|length }}{% endraw %}{# {{ recipient }} #}{{ facts.recipient }}{{ recipient.x }}",
     *('{% include "p1.j2" %}', '{% extends "p1.j2" %}{% block b %}{{ recipient.x }}{% endblock %}'),
-    "{{ facts.recipient }}{{ recipient.x }}",
 )
 KEYS = (
-    *("{{ recipient.x|upper }}", "{{ recipient.x ~ '' }}", "{{ recipient.x.y }}", "{{ recipient['x'][0] }}"),
-    *("{{ recipient.x if recipient.x else '' }}", "{{ (recipient.x, 1)[0] }}", "{{ m(recipient.x) }}"),
-    *("{{ names[recipient.x] }}", "{{ recipient.x is defined and 'y' or 'n' }}"),
+    *(
+        "{{ recipient.x|upper }}",
+        "{{ recipient.x.y }}",
+        "{{ recipient['x'][0] }}",
+        "{{ names[recipient.x] }}",
+    ),
     *("{{ recipient.x }}{% if recipient.x %}{% endif %}", "{% set v = recipient.x %}"),
-    *("{% set ns.v = recipient.x %}", "{% for n in recipient.x %}{% endfor %}"),
-    "{% for n in names if n == recipient.x %}{% endfor %}",
-    *("{% with w = recipient.x %}{% endwith %}", "{% filter upper %}{{ recipient.x }}{% endfilter %}"),
-    *("{% filter replace('a', recipient.x) %}a{% endfilter %}", "{% set v %}{{ recipient.x }}{% endset %}"),
-    "{% set v %}{% if title %}{{ recipient.x }}{% endif %}{% endset %}",
-    *("{% macro m() %}{{ recipient.x }}{% endmacro %}", "{% macro m(a=recipient.x) %}{% endmacro %}"),
+    *("{% set v %}{% if title %}{{ recipient.x }}{% endif %}{% endset %}", "{{ m(recipient.x) }}"),
+    *("{% filter upper %}{{ recipient.x }}{% endfilter %}", "{% macro m() %}{{ recipient.x }}{% endmacro %}"),
     "{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}{{ recipient.x }}{% endcall %}",
     "{% filter upper %}{% block b %}{{ recipient.x }}{% endblock %}{% endfilter %}",
-    "{% block b %}{{ recipient.x }}{% endblock %}{{ self.b() }}",
     "{% block b %}{{ recipient.x }}{{ super() }}{% endblock %}",
     "{% block b %}{% if title %}{{ recipient.x }}{% endif %}{% endblock %}{% set s = self %}",
-    '{% filter upper %}{% include "p1.j2" %}{% endfilter %}',
     *('{% set v %}{% include "p1.j2" %}{% endset %}', '{% macro m() %}{% include "p1.j2" %}{% endmacro %}'),
     '{% block b %}{% include "p1.j2" %}{% endblock %}{{ self.b() }}',
     *('{% import "p1.j2" as p with context %}', '{% from "p1.j2" import v with context %}'),
@@ -361,37 +323,33 @@ BLOCK = "{% block b %}{% endblock %}"
         (CHILD, {"user:base.j2": f"{{% set v %}}{BLOCK}{{% endset %}}"}, False),
     ],
 )
-def test_a_value_is_bare_if_it_is_only_printed_and_a_key_if_more_may_depend_on_it(
-    source: str, more: dict[str, str], is_bare: bool
-) -> None:
-    assert used(source, **more) == (Fields(("x",), ()) if is_bare else Fields((), ("x",)))
+def test_bare_is_what_is_only_printed(source: str, more: dict[str, str], is_bare: bool) -> None:
+    found = fields_used({"user:t.j2": source, **more})
+    assert found == (Fields(("x",), ()) if is_bare else Fields((), ("x",)))
 
 
 WHOLE = (
-    *("{{ recipient }}", "{{ recipient|length }}", "{{ recipient[field] }}", "{{ recipient[0] }}"),
-    *("{{ recipient['x' ~ 'y'] }}", "{{ recipient.get('x') }}", "{{ recipient.items() }}"),
-    *("{{ recipient.keys }}", "{{ recipient['values']() }}", "{{ 'x' in recipient and 'y' or 'n' }}"),
-    *("{{ facts[recipient] }}", "{{ m(recipient) }}", "{{ m(a=recipient) }}"),
-    *("{% if recipient %}{% endif %}", "{% if recipient is mapping %}{% endif %}"),
-    *("{% set r = recipient %}", "{% set recipient = facts %}"),
-    *("{% set a, recipient = facts, facts %}", "{% set recipient %}x{% endset %}"),
-    *("{% set recipient.x = 1 %}", "{% for k in recipient %}{% endfor %}"),
-    *("{% for recipient in names %}{% endfor %}", "{% for a, recipient in names %}{% endfor %}"),
-    *("{% with recipient = facts %}{% endwith %}", "{% with r = recipient %}{% endwith %}"),
+    *("{{ recipient }}", "{{ recipient[field] }}", "{{ recipient[0] }}", "{{ recipient.get('x') }}"),
+    *("{{ recipient.items() }}", "{{ recipient.keys }}", "{{ recipient['values']() }}", "{% if %}"),
+    *("{{ m(recipient) }}", "{% set recipient = facts %}", "{% set a, recipient = facts, facts %}"),
+    *(
+        "{% set recipient %}x{% endset %}",
+        "{% set recipient.x = 1 %}",
+        "{% for k in recipient %}{% endfor %}",
+    ),
+    *("{% for recipient in names %}{% endfor %}", "{% with recipient = facts %}{% endwith %}"),
     *("{% macro recipient() %}{% endmacro %}", "{% macro m(recipient) %}{% endmacro %}"),
-    *("{% call(recipient) m() %}{% endcall %}", '{% import "p1.j2" as recipient %}'),
+    *("{% call(recipient) m() %}{% endcall %}", '{% import "p1.j2" as recipient %}', "{% include title %}"),
     *('{% from "p1.j2" import recipient %}', '{% from "p1.j2" import v as recipient %}'),
-    *('{% from "p1.j2" import recipient as v %}', '{% include ["p1.j2", "p2.j2"] %}'),
-    *("{% include title %}", '{% extends title or "p1.j2" %}', "{% if %}"),
+    *('{% include ["p1.j2", "p2.j2"] %}', '{% extends title or "p1.j2" %}'),
 )
 
 
 @pytest.mark.parametrize("source", WHOLE)
 def test_where_the_reader_is_used_as_a_whole_nothing_is_listed(source: str) -> None:
-    assert used(source, **PARTS) is None
-    assert used('{% include "u.j2" %}', **{**PARTS, "user:u.j2": source}) is None
-    # A file that is not there is no matter here.
-    assert all(used(missing) is not None for missing in FILES[:6])
+    assert fields_used({**PARTS, "user:t.j2": source}) is None
+    assert fields_used({**PARTS, "user:t.j2": '{% include "u.j2" %}', "user:u.j2": source}) is None
+    assert all(fields_used({"user:t.j2": missing}) is not None for missing in FILES[:6])
 
 
 MARKED: dict[str, Any] = {"title": "Card payments fail", "mark": "\U000f0000", "facts": {"x": "y"}}
@@ -411,44 +369,34 @@ def test_a_mail_is_cut_at_its_values() -> None:
     assert made.skeleton.subject == ("s",)
 
 
-@pytest.mark.parametrize(
-    ("text", "html"),
-    [
-        # A mark that is lost, changed or not ours. The second guard, asked without the first: none is bare.
-        *(
-            (text, "")
-            for text in ("{{ recipient.x|length }}", "{{ recipient.x ~ '!' }}", "{{ recipient|length }}")
-        ),
-        ("{% if recipient.x %}x{% endif %}", ""),
-        *(("{% set v = recipient.x %}{{ v }}{{ v }}", ""), ("{% set v = recipient.x %}y", "")),
-        ("{% filter upper %}a{{ recipient.x }}{% endfilter %}", ""),
-        ("{% set v %}{{ recipient.x }}{% endset %}y", ""),
-        ("{% for k in recipient %}{{ k }}{% endfor %}", ""),
-        *((text, "") for text in ("{{ recipient.x }}{{ mark }}", "{{ mark }}", "a\U000f0000b")),
-        (
-            "{{ recipient.x }}{{ 'x' * 3000 }}{% for i in range(3000) %}{% set z = 'x' * 1500 %}{% endfor %}",
-            "",
-        ),
-        # A mark in an odd place.
-        *(
-            ("t", html)
-            for html in (
-                *("<!-- {{ recipient.x }} -->", "<!--{{ recipient.x }}-->", "<!-- c > {{ recipient.x }}>"),
-                *("<p {{ recipient.x }}>t</p>", "<p{{ recipient.x }}>t</p>"),
-                *('<p title="{{ recipient.x }}">t</p>', '<p style="color:{{ recipient.x }}">t</p>'),
-                *("<style>{{ recipient.x }}</style>", "<style>p { color: red } {{ recipient.x }}"),
-                "<STYLE>{{ recipient.x }}</STYLE>",
-                '<a href="https://a.example/" title="{{ recipient.x }}">t</a>',
-                "<a href='https://a.example/{{ recipient.x }}'>t</a>",
-                '<a href="https://a.example/&{{ recipient.x }}">t</a>',
-                '<a href="https://a.example/&#{{ recipient.x }}">t</a>',
-                '<q cite="https://a.example/{{ recipient.x }}">t</q>',
-                '<a hidden href="https://a.example/{{ recipient.x }}">t</a>',
-                "<!--[if {{ recipient.x }}]>t<![endif]-->",
-            )
-        ),
-    ],
+# A mark that is lost, changed or not ours: the second guard, asked without the first.
+LOST = (
+    *("{{ recipient.x|length }}", "{{ recipient|length }}", "{% if recipient.x %}x{% endif %}"),
+    *("{% set v = recipient.x %}{{ v }}{{ v }}", "{% filter upper %}a{{ recipient.x }}{% endfilter %}"),
+    *("{% set v %}{{ recipient.x }}{% endset %}y", "{% for k in recipient %}{{ k }}{% endfor %}"),
+    *("{{ recipient.x }}{{ mark }}", "a\U000f0000b"),
+    "{{ recipient.x }}{{ 'x' * 3000 }}{% for i in range(3000) %}{% set z = 'x' * 1500 %}{% endfor %}",
 )
+ODD_PLACES = (
+    *("<!--{{ recipient.x }}-->", "<!-- c > {{ recipient.x }}>", "<!--[if {{ recipient.x }}]>t<![endif]-->"),
+    *("<p {{ recipient.x }}>t</p>", "<p{{ recipient.x }}>t</p>", '<p title="{{ recipient.x }}">t</p>'),
+    *("<style>p { color: red } {{ recipient.x }}", "<STYLE>{{ recipient.x }}</STYLE>"),
+    *(
+        '<a href="https://a.example/" title="{{ recipient.x }}">t</a>',
+        "<a href='https:{{ recipient.x }}'>t</a>",
+    ),
+    *(
+        '<a href="https://a.example/&{{ recipient.x }}">t</a>',
+        '<q cite="https://a.b/{{ recipient.x }}">t</q>',
+    ),
+    *(
+        '<a href="https://a.b/&#{{ recipient.x }}">t</a>',
+        '<a hidden href="https://a.b/{{ recipient.x }}">t</a>',
+    ),
+)
+
+
+@pytest.mark.parametrize(("text", "html"), [*((x, "") for x in LOST), *(("t", x) for x in ODD_PLACES)])
 def test_a_mark_that_is_not_its_value_alone_lets_nothing_be_cut(text: str, html: str) -> None:
     assert cut(text + " and more", html) is None
 
@@ -456,20 +404,16 @@ def test_a_mark_that_is_not_its_value_alone_lets_nothing_be_cut(text: str, html:
 @pytest.mark.parametrize(
     ("html", "fit", "unfit"),
     [
-        (
-            "<p>{{ recipient.x }}</p>",
-            ("<b>", "-->", "javascript:x", "--x"),
-            ("", " x", "-", "--", "a\nb", None, 1),
-        ),
+        ("<p>{{ recipient.x }}</p>", ("<b>", "-->", "--x"), ("", " x", "-", "--", "a\nb", None, 1)),
         ("<style>p { color: red }</style><p>{{ recipient.x }}", ("url(x)", "\\"), ()),
         (
             '<a href="{{ recipient.x }}">t</a>',
-            ("https://a.example/?a=1&b=2", "mailto:x"),
-            ("x", "https://", "https://a b"),
+            ("https://a.b/?a=1&b=2", "mailto:x"),
+            ("x", "https://", "ftp://a"),
         ),
         (
-            '<a class="c" href="https://a.example/{{ recipient.x }}/y" title="t" >t</a>',
-            ("x", "#32;", "?&"),
+            '<a class="c" href="https://a.b/{{ recipient.x }}" id="t" >t</a>',
+            ("#32;", "?&"),
             ("'", '"', "<", "é"),
         ),
         ('<a href="https://a.example/?a=1&amp;b={{ recipient.x }}">t</a>', ("x&y",), ("x y",)),

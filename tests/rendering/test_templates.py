@@ -4,44 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
-from jinja2 import Environment, nodes
 
-from commcast.model.incident import (
-    END_STATUSES,
-    MAINTENANCE_STATUSES,
-    Channel,
-    Kind,
-    Recipient,
-    Status,
-    Window,
-)
-from commcast.rendering.context import NO_OCCASION, Occasion, build_context, recipient_values
+from commcast.model.incident import END_STATUSES, MAINTENANCE_STATUSES, Channel, Status
 from commcast.rendering.render import EmailContent, SmsContent
-from commcast.rendering.templates import shipped_templates
 from tests.support.templates import shipped_renderer
-from tests.support.values import (
-    AT,
-    AUDIENCES,
-    ENDS,
-    MAINTENANCE,
-    PHASES,
-    PUBLIC,
-    Context,
-    config_of,
-    full,
-    incident_of,
-    minimal,
-    moment,
-    update_of,
-)
+from tests.support.values import AUDIENCES, ENDS, MAINTENANCE, PHASES, PUBLIC, Context, full, minimal, moment
 
 ONGOING = tuple(status for status in PHASES if status not in ENDS)
 EVERY = [(audience, status) for audience in AUDIENCES for status in PHASES]
@@ -87,17 +60,15 @@ class Page(HTMLParser):
             self.texts.append(" ".join(data.split()))
 
 
-def test_the_test_story_knows_every_status() -> None:
-    assert set(PHASES) == {status.value for status in Status}
-    assert set(MAINTENANCE) == {status.value for status in MAINTENANCE_STATUSES}
-    assert set(ENDS) == {status.value for status in END_STATUSES}
+def test_the_story_knows_every_status() -> None:
+    for named, known in ((PHASES, Status), (MAINTENANCE, MAINTENANCE_STATUSES), (ENDS, END_STATUSES)):
+        assert {*named} == {each.value for each in known}
 
 
 @pytest.mark.parametrize("make", [full, minimal])
 @pytest.mark.parametrize(("audience", "status"), EVERY)
 class TestEveryMessage:
     def test_an_email_is_whole(self, audience: str, status: str, make: Any) -> None:
-        """It greets, names the phase, the headline and the reference, and no hole is left in it."""
         context = make(audience, status)
         content = mail(context)
         title = context["incident"]["title"]
@@ -133,9 +104,7 @@ class TestEveryMessage:
         assert ("meta", {"name": "color-scheme", "content": "light dark"}) in page.tags
         assert "<title>" in html and "@media (prefers-color-scheme: dark)" in html
 
-    def test_a_text_is_cheap_and_promises_what_texts_keep(
-        self, audience: str, status: str, make: Any
-    ) -> None:
+    def test_a_text_is_cheap_and_promises_as_texts_do(self, audience: str, status: str, make: Any) -> None:
         content = text_message(make(audience, status))
         assert content.body.startswith("Acme Pay ")
         assert PHASES[status].upper() + ":" in content.body
@@ -147,9 +116,7 @@ class TestEveryMessage:
         assert ("10:25" in content.body) == (status not in ENDS and not by_email)
         assert not re.search(r"None|\.\.|  |: \.", content.body)
 
-    def test_the_inside_stays_inside_and_one_sorry_will_do(
-        self, audience: str, status: str, make: Any
-    ) -> None:
+    def test_the_inside_stays_inside_and_one_sorry_does(self, audience: str, status: str, make: Any) -> None:
         text = mail(make(audience, status, first=True)).text
         assert len(re.findall(r"(?i)sorry|apolog", text)) <= (audience in PUBLIC)
         context = make(audience, status)
@@ -157,84 +124,6 @@ class TestEveryMessage:
             context.pop("internal")  # a configuration may make any audience public
         everything = "".join((*mail(context), text_message(context).body))
         assert not re.search(r"SEV-|Dana Reyes|payments-api|db-eu-3|88123", everything)
-
-
-INCIDENT_FACTS = (
-    "Some EU customers see an error when they pay by card.",
-    "card payments in the EU; bank transfer works",
-    "Card payments, Refunds",
-    "We are rolling back the 09:45 release and checking that payments recover.",
-    "between 11:05 and 12:05 CET (10:05 to 11:05 UTC)",
-    "Please do not pay twice; we show pending payments under Orders.",
-    "Started: 09:52 CET (08:52 UTC)",
-)
-WINDOW = "Sun 29 Nov 2026, 22:00 to 23:30 CET (21:00 to 22:30 UTC), 1 hour 30 minutes"
-WINDOW_BEFORE = "Sun 29 Nov 2026, 20:00 to 21:30 CET (19:00 to 20:30 UTC)"
-MAINTENANCE_FACTS = (
-    "Card payments pause for up to 10 minutes within this time.",
-    "We move the payment database to new hardware.",
-    "Please run your payouts before 22:00 CET.",
-    "Card payments, Refunds",
-)
-ENDED_FACTS = (
-    "Ended: 12:10 CET (11:10 UTC), after 2 hours 18 minutes",
-    "What remains: Receipts of the last two hours arrive by tonight.",
-    "Sign out, sign in again, then write to us.",
-    "What we did: We rolled back the 09:45 release.",
-    "Card payments, Refunds",
-    "card payments in the EU; bank transfer works",
-)
-MUST: dict[str, tuple[str, ...]] = {
-    "investigating": INCIDENT_FACTS,
-    "identified": (*INCIDENT_FACTS, "We have found what is wrong"),
-    "monitoring": (
-        *INCIDENT_FACTS,
-        "As of 10:05 CET (09:05 UTC) a fix is in place",
-        "Sign out, sign in again, then write to us.",
-        "When we close this: Only once it has stayed stable.",
-    ),
-    "reopened": (*INCIDENT_FACTS, "This is not over after all."),
-    "expected": (*INCIDENT_FACTS[:-1], "so that you can prepare"),
-    "resolved": (*ENDED_FACTS, "\n\nThis is over.\n\n", INCIDENT_FACTS[-1], "Some EU customers see an error"),
-    "retracted": ("We withdraw what we told you", "Why: The first check was wrong."),
-    "merged": ("This is part of another incident", "Messages under pay7 end here", *INCIDENT_FACTS[:3]),
-    "scheduled": (
-        *MAINTENANCE_FACTS,
-        f"When: {WINDOW}",
-        "Why: The first check was wrong.",
-        ": Reply to this mail or call +49 30 5550100",
-    ),
-    "rescheduled": (*MAINTENANCE_FACTS, f"New time: {WINDOW}", f"Before it was: {WINDOW_BEFORE}", "Why:"),
-    "in_progress": (*MAINTENANCE_FACTS, "has started", "Planned end: Sun 29 Nov, 23:30 CET (22:30 UTC)"),
-    "verifying": (*MAINTENANCE_FACTS, "is done, and we are checking", "Sign out, sign in again"),
-    "extended": (
-        *MAINTENANCE_FACTS,
-        *("New end: Sun 29 Nov, 23:30 CET (22:30 UTC)", f"Now planned for: {WINDOW}"),
-        *(f"Before it was: {WINDOW_BEFORE}", "Why: The first check was wrong."),
-    ),
-    "completed": (*ENDED_FACTS, "The planned work is complete."),
-    "cancelled": ("The planned work is cancelled.", f"It was planned for: {WINDOW}", "Why:"),
-}
-MUST_NOT = {
-    "investigating": r"The first check was wrong|found what is wrong|fix is in place",
-    "expected": r"Started",
-    "monitoring": r"(?i)resolved|fixed|is over\b",
-    "resolved": r"(?i)next update|no lingering|We are working",
-    "retracted": r"rolling back|pay twice|Started",
-    "completed": r"Started",
-    "cancelled": r"pause for up to|payouts",
-    "scheduled": r"Started|sorry",
-}
-
-
-@pytest.mark.parametrize(("audience", "status"), EVERY)
-def test_each_phase_says_what_it_must_and_nothing_it_must_not(audience: str, status: str) -> None:
-    text = mail(full(audience, status)).text
-    folded = text.replace("Between", "between")
-    assert [fact for fact in MUST[status] if fact not in folded] == []
-    if audience in PUBLIC or status != "investigating":  # colleagues may hear of a cause at once
-        for each in (text, mail(minimal(audience, status)).text):
-            assert not re.search(MUST_NOT.get(status, "(?!)"), each)
 
 
 def estimate(latest: dict[str, str], confidence: str = "low", *, passed: bool = False) -> Context:
@@ -274,7 +163,8 @@ def told(rule: Sequence[str]) -> Iterator[Any]:
     """Yield a case for each audience and status of a rule."""
     name, where = rule[0].rsplit(": ", 1)
     statuses, *more = re.split(",| to ", where)
-    for audience in AUDIENCES if "all" in more else ("customers",):
+    named = [audience for audience in AUDIENCES if {"all", audience} & set(" ".join(more).split())]
+    for audience in named or ["customers"]:
         for status in GROUPS.get(statuses, statuses.split()):
             make = minimal if " minimal" in more else full
             yield pytest.param(make, audience, status, rule[1:], id=f"{name}, {status} to {audience}")
@@ -291,12 +181,8 @@ def set_in(context: Context, changes: str) -> None:
         place[name] = FACTS[value] if value.isupper() else json.loads(value)
 
 
-@pytest.mark.parametrize(
-    ("make", "audience", "status", "lines"), [case for rule in RULES for case in told(rule)]
-)
-def test_what_a_message_says_of_a_fact(
-    make: Callable[..., Context], audience: str, status: str, lines: Sequence[str]
-) -> None:
+@pytest.mark.parametrize(("make", "audience", "status", "lines"), [x for rule in RULES for x in told(rule)])
+def test_what_a_message_says(make: Any, audience: str, status: str, lines: Sequence[str]) -> None:
     context = make(audience, status)
     rows = [tuple(line.split(maxsplit=1)) for line in lines]
     for _, changes in (row for row in rows if row[0] == "set"):
@@ -328,56 +214,13 @@ def test_no_two_holding_statements_in_a_row_are_alike(audience: str) -> None:
     assert len(set(said)) == len(said)
 
 
-@pytest.mark.parametrize(
-    ("contact", "said"),
-    [
-        ({"reply_to": "h@acme.example"}, "Questions: reply to this mail.\n"),
-        ({"phone": "+49 30 1"}, "Questions: call +49 30 1.\n"),
-        ({"phone": "+49 30 1", "hours": "Mon-Fri"}, "Questions: call +49 30 1 (Mon-Fri).\n"),
-        ({"phone": "+49 30 1", "after_hours": "write to us"}, "call +49 30 1. After hours: write to us.\n"),
-        (
-            {"reply_to": "h@acme.example", "phone": "+49 30 1", "hours": "Mon-Fri", "after_hours": "wait"},
-            "Questions: reply to this mail or call +49 30 1 (Mon-Fri). Outside these hours: wait.\n",
-        ),
-    ],
-)
-def test_only_ways_of_contact_that_exist_are_offered(contact: dict[str, str], said: str) -> None:
-    context = minimal("customers", "investigating")
-    context["contact"] |= contact
-    assert said in mail(context).text
-
-
-AUDIENCE_NEEDS = {
-    "executives": ("SEV-1 IDENTIFIED: ", "Impact: ", "Led by: Dana Reyes"),
-    "support": (
-        "\n- What customers see: ",
-        "\n- Please do not say: ",
-        "\n- Tag: Mark every ticket about this with pay7.",
-        "\n- Escalate to: Dana Reyes",
-        "\n- Internal, not for customers: db-eu-3",
-    ),
-    "partners": ("counted from: Sat 21 Nov 2026, 09:52 CET (08:52 UTC)", "may forward this message"),
-    "internal": ("SEV-1", "Components: payments-api", "may be unconfirmed, do not pass on: db-eu-3", "Dana"),
-    "customers": ("What you may see: ", "What you can do: "),
-}
-
-
-@pytest.mark.parametrize("audience", AUDIENCES)
-def test_each_audience_finds_what_it_needs(audience: str) -> None:
-    text = mail(full(audience, "identified")).text
-    assert [need for need in AUDIENCE_NEEDS[audience] if need not in text] == []
-
-
 def test_a_busy_reader_is_done_soon() -> None:
-    """Counted as typical: all facts of the first hour, without the foot."""
     for audience, most in (("customers", 150), ("executives", 120)):
         body = mail(full(audience, "identified", first=True, because=None)).text.partition("Questions:")[0]
         assert 60 <= len(body.split()) <= most
         assert audience == "customers" or "db-eu-3" not in body
-    for short in (
-        full("customers", "investigating", scope=None, action=None),
-        full("customers", "resolved", if_it_persists=None),
-    ):
+    for status, without in (("investigating", ("scope", "action")), ("resolved", ("if_it_persists",))):
+        short = full("customers", status, **dict.fromkeys(without))
         assert text_message(short).size.segments == 1
 
 
@@ -428,70 +271,3 @@ def test_colours_contrast_in_light_and_dark(status: str) -> None:
     # Every coloured element has a dark colour, except the head, whose colours are made for both.
     styled = re.findall(r"<\w+ ([^>]*style=\"[^\"]*(?<!-)color:#[^>]*)>", html.partition("</h1>")[2])
     assert styled and [tag for tag in styled if "class=" not in tag] == []
-
-
-def test_emails_use_a_reader_only_bare() -> None:
-    """So an email can be rendered once and a person's values put in: no filter, macro or set touches it."""
-    for path in sorted(shipped_templates().rglob("*.j2")):
-        if path.name == "sms.txt.j2":
-            continue
-        tree = Environment(autoescape=True).parse(path.read_text(encoding="utf-8"))
-        shown = (node for output in tree.find_all(nodes.Output) for node in output.nodes)
-        printed = [node.node for node in shown if isinstance(node, nodes.Getattr)]
-        uses = [name for name in tree.find_all(nodes.Name) if name.name == "recipient"]
-        assert [use for use in uses if not any(use is each for each in printed)] == [], path.name
-
-
-BOTH = ("email", "sms")
-STAFFED = config_of(
-    people={
-        "dana": {"name": "Dana Reyes", "email": "dana@acme.example", "phone": "+4915199999901"},
-        "sam": {"name": "Sam Okafor", "email": "sam@acme.example", "phone": "+4915199999902"},
-    },
-    audiences={
-        "customers": {"recipients": "c.csv", "channels": BOTH},
-        "partners": {"recipients": "p.csv", "channels": BOTH},
-        "support": {"recipients": "s.csv", "channels": BOTH, "view": "internal"},
-    },
-)
-HELD_AND_LATE = Occasion(
-    now=AT, broken=AT - timedelta(minutes=30), unchanged_since=AT - timedelta(hours=1), step=2
-)
-
-
-def words_of_the_owned(audience: str, status: Status, occasion: Occasion) -> str:
-    """Return all that one reader gets of an incident with an owner and a backup, on every channel."""
-    maintenance = status in MAINTENANCE_STATUSES
-    start = AT + timedelta(days=1)
-    people: dict[str, Any] = {"owner": "dana", "backup": "sam"}
-    people["window"] = Window(start=start, end=start + timedelta(hours=2)) if maintenance else None
-    more = {"fixed": "Rolled back.", "because": "It was wrong.", "internal": "Sam is on it", **people}
-    first = update_of(1, Status.SCHEDULED if maintenance else Status.INVESTIGATING, **people)
-    latest = update_of(2, status, **more)
-    context = build_context(
-        STAFFED,
-        incident_of(first, latest, kind=Kind.MAINTENANCE if maintenance else Kind.INCIDENT),
-        latest,
-        audience,
-        zone=ZoneInfo("Europe/Berlin"),
-        locale="",
-        first=False,
-        next_update_by=None if latest.is_end else AT + timedelta(hours=1),
-        previous=first,
-        occasion=occasion,
-    )
-    reader = recipient_values(Recipient(2, email="ann@example.com", name="Ann"), STAFFED.audiences[audience])
-    email = shipped_renderer(audience, status, Channel.EMAIL).email(context, reader)
-    text = shipped_renderer(audience, status, Channel.SMS).sms(context, reader)
-    return "\n".join((email.subject, email.text, email.html, text.body))
-
-
-@pytest.mark.parametrize("occasion", [NO_OCCASION, HELD_AND_LATE], ids=["plain", "held and late"])
-@pytest.mark.parametrize("status", Status)
-@pytest.mark.parametrize("audience", PUBLIC)
-def test_no_public_word_names_a_person(audience: str, status: Status, occasion: Occasion) -> None:
-    text = words_of_the_owned(audience, status, occasion).casefold()
-    names = ("dana", "reyes", "sam ", "okafor", "99999901", "99999902")
-    assert [name for name in names if name in text] == []
-    # Without this there would be nothing to miss.
-    assert "Dana Reyes" in words_of_the_owned("support", Status.IDENTIFIED, NO_OCCASION)

@@ -57,11 +57,8 @@ class Seen:
     def grave_findings(self) -> list[str]:
         """Return what axe finds serious or critical."""
         found: dict[str, Any] = Axe().run(self.page).response
-        return [
-            f"{each['impact']} {each['id']}: {each['nodes'][0]['html'][:160]}"
-            for each in found["violations"]
-            if each["impact"] in {"serious", "critical"}
-        ]
+        grave = [each for each in found["violations"] if each["impact"] in {"serious", "critical"}]
+        return [f"{each['impact']} {each['id']}: {each['nodes'][0]['html'][:160]}" for each in grave]
 
     @property
     def smallest_word(self) -> float:

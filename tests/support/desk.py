@@ -16,20 +16,13 @@ from sqlalchemy import Connection
 from commcast.delivery.freeze import freeze, read_whole
 from commcast.delivery.worker import Delivered, Worker
 from commcast.incidents.load import Loaded, load_incident, load_incidents
-from commcast.ledger.broadcasts import (
-    Broadcast,
-    Composition,
-    FrozenRow,
-    add_composition,
-    add_rows,
-    begin_freeze,
-    finish_freeze,
-)
+from commcast.ledger import broadcasts
+from commcast.ledger.broadcasts import Broadcast, Composition, FrozenRow
 from commcast.ledger.claims import Turn, settle_and_claim
 from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.history import Told, deliveries
 from commcast.ledger.releases import record_release
-from commcast.ledger.settle import SendLimit, Settlement, current_owner
+from commcast.ledger.settle import Settlement, current_owner
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger
 from commcast.ledger.tables import State, delivery, release, stamp
 from commcast.model.incident import Channel, Incident
@@ -176,17 +169,10 @@ class Bench:
         """Say yes to every draft of an incident."""
         plan = make_plan(self.desk, self.incident(name), self.ledger, as_if_released=True)
         promised = [by for line in plan.lines for by in line.notice.next_update_by.values() if by]
+        by, how = min(promised, default=None), {"how": "yes", "by": "test"}
         with self.ledger.write() as connection:
             for number in plan.drafts:
-                record_release(
-                    connection,
-                    plan.incident,
-                    number,
-                    next_update_by=min(promised, default=None),
-                    how="yes",
-                    by="test",
-                    now=self.now,
-                )
+                record_release(connection, plan.incident, number, next_update_by=by, now=self.now, **how)
 
     def send(self, name: str = "pay7") -> Delivered:
         """Release and send an incident, as a verb with --yes does."""
@@ -255,24 +241,11 @@ LEASE = timedelta(minutes=30)
 ME = "elsewhere|boot|pid:[1]|10|99"  # of another host: never proved dead
 OTHER = "elsewhere|boot|pid:[1]|11|99"
 
+SENDER = {"sender": "status@acme.example"}
 WORDS = Composition(
-    audience="customers",
-    zone="UTC",
-    locale="",
-    wording="{}",
-    context={"a": 1},
-    envelope={"sender": "status@acme.example"},
-    next_update_by=NOW + timedelta(minutes=20),
+    "customers", "UTC", "", "{}", {"a": 1}, SENDER, next_update_by=NOW + timedelta(minutes=20)
 )
-ROW = FrozenRow(
-    key="",
-    address="",
-    audience="customers",
-    composition=None,
-    recipient={"name": "Ann"},
-    digest="d",
-    state=State.PENDING,
-)
+ROW = FrozenRow("", "", "customers", None, recipient={"name": "Ann"}, digest="d", state=State.PENDING)
 
 
 def fill(
@@ -292,24 +265,19 @@ def fill(
 
     With a `status` the update is one that was released.
     """
+    notice = f"update:{number}"
     with ledger.write() as connection:
         if status:
             yes_to(connection, number, status)
-        broadcast, to_fill = begin_freeze(
-            connection,
-            incident=incident,
-            notice=f"update:{number}",
-            number=number,
-            channel=channel,
-            owner=owner,
-            now=now,
+        broadcast, to_fill = broadcasts.begin_freeze(
+            connection, incident=incident, notice=notice, number=number, channel=channel, owner=owner, now=now
         )
         assert to_fill
-        words = add_composition(connection, broadcast.id, WORDS)
+        words = broadcasts.add_composition(connection, broadcast.id, WORDS)
         rows = [replace(row, key=key, address=key, composition=words) for key in keys]
-        add_rows(connection, broadcast, rows, NOW)
+        broadcasts.add_rows(connection, broadcast, rows, NOW)
         if finish:
-            assert finish_freeze(connection, [broadcast], owner, NOW)
+            assert broadcasts.finish_freeze(connection, [broadcast], owner, NOW)
     return broadcast
 
 
@@ -321,18 +289,9 @@ def yes_to(connection: Connection, number: int, status: str, how: str = "yes") -
     connection.execute(release.insert(), [row])
 
 
-def claim(
-    ledger: Ledger,
-    broadcast: Broadcast,
-    count: int = 10,
-    *,
-    owner: str = ME,
-    now: datetime = NOW,
-    limit: SendLimit | None = None,
-    waits: bool = True,
-) -> Turn:
+def claim(ledger: Ledger, broadcast: Broadcast, count: int = 10, **more: Any) -> Turn:
     """Claim without settling anything."""
-    return answer(ledger, broadcast, [], count, owner=owner, now=now, limit=limit, waits=waits)
+    return answer(ledger, broadcast, [], count, **more)
 
 
 def answer(
@@ -343,21 +302,12 @@ def answer(
     *,
     owner: str = ME,
     now: datetime = NOW,
-    limit: SendLimit | None = None,
-    waits: bool = True,
+    **more: Any,
 ) -> Turn:
-    """Settle, and claim up to `count` more."""
+    """Settle, and claim up to `count` more; `more` are options of `settle_and_claim`."""
     with ledger.write() as connection:
         return settle_and_claim(
-            connection,
-            broadcast.id,
-            settlements,
-            count=count,
-            owner=owner,
-            lease=LEASE,
-            now=now,
-            limit=limit,
-            waits=waits,
+            connection, broadcast.id, settlements, count=count, owner=owner, lease=LEASE, now=now, **more
         )
 
 

@@ -27,20 +27,15 @@ def parsed(path: Path) -> EmailMessage:
 
 def words(mail: EmailMessage) -> str:
     """Return the text of a mail on one line."""
-    part = mail.get_body(("plain",))
-    assert part is not None
+    part: Any = mail.get_body(("plain",))
     return " ".join(part.get_content().split())
 
 
 def calendar_file(mail: EmailMessage) -> bytes | None:
     """Return the calendar file that came with a mail, None where none did."""
-    found = [part for part in mail.walk() if part.get_content_type() == "text/calendar"]
+    found: list[Any] = [part for part in mail.walk() if part.get_content_type() == "text/calendar"]
     assert len(found) <= 1
-    if not found:
-        return None
-    content = found[0].get_payload(decode=True)
-    assert isinstance(content, bytes)
-    return content
+    return bytes(found[0].get_payload(decode=True)) if found else None
 
 
 def event_in(content: bytes) -> Event:
@@ -54,8 +49,7 @@ def event_in(content: bytes) -> Event:
 
 def sequence(content: bytes) -> int:
     """Return the number of the version that a calendar file holds."""
-    number: Any = event_in(content)["sequence"]
-    return int(number)
+    return int(str(event_in(content)["sequence"]))
 
 
 @dataclass
@@ -68,7 +62,7 @@ class ReaderCalendar:
     def take(self, content: bytes) -> None:
         event: Any = event_in(content)
         uid, version = str(event["uid"]), (int(event["sequence"]), event["dtstamp"].dt)
-        if uid in self._known and version < self._known[uid]:
+        if version < self._known.get(uid, version):
             return
         self._known[uid] = version
         if event["status"] == "CANCELLED":
@@ -79,7 +73,7 @@ class ReaderCalendar:
     @property
     def times(self) -> list[tuple[datetime, datetime]]:
         """Return from when to when each entry lasts."""
-        events: list[Any] = list(self.entries.values())
+        events: Any = self.entries.values()
         return [(event["dtstart"].dt, event["dtend"].dt) for event in events]
 
 

@@ -91,16 +91,13 @@ class ReportedNight:
     def hold(self, at: str, rescues: str, *, until: str) -> None:
         """Put a holding statement into the ledger for everybody who had the last message, promising word."""
         with self.bench.ledger.write() as connection:
-            _copy_last(
-                connection, "pay7", f"holding:{clock(rescues):%Y-%m-%dT%H:%M:%SZ}", clock(at), clock(until)
-            )
+            _copy_last(connection, f"holding:{clock(rescues):%Y-%m-%dT%H:%M:%SZ}", clock(at), clock(until))
 
     def nudge(self, at: str) -> None:
         """Put a nudge of the owner into the ledger: a mail in the people's own story, and a call."""
         with self.bench.ledger.write() as connection:
             notice = f"nudge:{clock(at):%Y-%m-%dT%H:%M:%SZ}:1"
-            own = f"{OWN_STORY}pay7"
-            _copy_last(connection, "pay7", notice, clock(at), None, into=own, most=1)
+            _copy_last(connection, notice, clock(at), None, into=f"{OWN_STORY}pay7", most=1)
             begin_call(connection, "pay7", notice, clock(at))
             end_call(connection, "pay7", notice, is_accepted=True, detail="", now=clock(at))
 
@@ -109,33 +106,26 @@ class ReportedNight:
 
 
 def _copy_last(
-    connection: Connection,
-    incident: str,
-    notice: str,
-    at: datetime,
-    promised: datetime | None,
-    *,
-    into: str = "",
-    most: int = 1_000_000,
+    connection: Connection, notice: str, at: datetime, by: datetime | None, into: str = "pay7", most: int = 99
 ) -> None:
-    """Copy the last mailed broadcast of an incident as another notice, accepted at one moment."""
+    """Copy the last mailed broadcast of pay7 as another notice, accepted at one moment."""
     b, c, d = schema.broadcast, schema.composition, schema.delivery
     last = connection.execute(
-        select(b).where(b.c.incident == incident, b.c.channel == "email").order_by(b.c.id.desc())
+        select(b).where(b.c.incident == "pay7", b.c.channel == "email").order_by(b.c.id.desc())
     ).first()
     assert last is not None
-    values = {**last._mapping, "notice": notice, "created_at": stamp(at), "incident": into or incident}
+    values = {**last._mapping, "notice": notice, "created_at": stamp(at), "incident": into}
     del values["id"]
     made = _put(connection, b, values)
     words: dict[int, int] = {}
     for row in connection.execute(select(c).where(c.c.broadcast == last.id)).all():
-        copy = {**row._mapping, "broadcast": made, "next_update_by": stamp(promised) if promised else None}
+        copy = {**row._mapping, "broadcast": made, "next_update_by": stamp(by) if by else None}
         number = copy.pop("id")
         words[number] = _put(connection, c, copy)
     told = connection.execute(select(d).where(d.c.broadcast == last.id, d.c.state == "accepted")).all()
     for row in told[:most]:
         copy = {**row._mapping, "broadcast": made, "notice": notice, "changed_at": stamp(at)}
-        copy |= {"incident": into or incident, "composition": words[row.composition], "provider_id": ""}
+        copy |= {"incident": into, "composition": words[row.composition], "provider_id": ""}
         del copy["id"]
         connection.execute(insert(d).values(**copy))
 
@@ -185,8 +175,6 @@ def night_of_pay7(folder: Path, **options: int | str) -> ReportedNight:
     )
     return night
 
-
-# Stories: a minute, an act, and who hears what kind of message when
 
 PEOPLE = """
 [people.sam]
@@ -266,10 +254,6 @@ class Story:
     def minute(self) -> int:
         return (self.bench.now - self.start) // timedelta(minutes=1)
 
-    def at(self, minute: float) -> datetime:
-        """Return a moment of the story."""
-        return (self.start + timedelta(minutes=minute)).astimezone(UTC)
-
     def people(self, head: str, *rows: str) -> None:
         """Write the customers' list."""
         write_list(self.folder, "customers", head, rows)
@@ -290,9 +274,6 @@ class Story:
         self.write(**keys)
         self.bench.check()
         self.bench.send()
-
-    def end(self) -> None:
-        self.say(status="resolved", fixed="Rolled back.", remains="nothing")
 
     def go_to(self, minute: float) -> None:
         """Set the clock; no tick runs in the meantime."""
@@ -336,6 +317,10 @@ class Story:
 
 def say(**keys: str) -> Act:
     return lambda story: story.say(**keys)
+
+
+def both(*acts: Act) -> Act:
+    return lambda story: [act(story) for act in acts]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,4 @@
-"""The shipped templates, compiled once; and templates and readers that hypothesis makes.
-
-`wordings` makes wordings that use a reader in every way and every place, `readers` the values of readers for
-them, `group_of` a group of both.
-"""
+"""The shipped templates, compiled once; and templates and readers that hypothesis makes."""
 
 from __future__ import annotations
 
@@ -50,7 +46,19 @@ def shipped_renderer(audience: str, status: str, channel: Channel) -> Renderer:
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 ANY = (
-    *("x", " ", "\n", "\n\n\n", "Hello ", "--", "- ", " \n", "-- \n", "\r\n", "\t", "…", "é"),
+    "x",
+    " ",
+    "\n",
+    "\n\n\n",
+    "Hello ",
+    "--",
+    "- ",
+    " \n",
+    "-- \n",
+    "\r\n",
+    "\t",
+    "…",
+    "é",
     "{# a comment #}",
 )
 BARE = (
@@ -96,10 +104,9 @@ ROUND = (
     *("{% with w = title %}BODY{% endwith %}", "BODY BODY"),
 )
 FILES = (
-    '{% include "p1.j2" %}',
-    '{% include "p1.j2" without context %}',
-    '{% filter upper %}{% include "p1.j2" %}{% endfilter %}',
+    *('{% include "p1.j2" %}', '{% include "p1.j2" without context %}'),
     '{% set v %}{% include "p1.j2" %}{% endset %}{{ v }}',
+    '{% filter upper %}{% include "p1.j2" %}{% endfilter %}',
     '{% macro m() %}{% include "p1.j2" %}{% endmacro %}{{ m() }}',
     '{% from "p2.j2" import value with context %}{{ value }}',
     '{% import "p2.j2" as part with context %}{{ part.value }}{{ part.made() }}',
@@ -182,12 +189,9 @@ def _body(draw: Draw, wild: bool, depth: int, more: tuple[str, ...] = ()) -> str
 
 _NUMBER = st.integers(0, 10**9)
 _TAME = (
-    "BODY BODY",
-    "{% if recipient.plan == 'gold' %}BODY{% else %}BODY{% endif %}",
-    "{% if title %}BODY{%- endif %}",
-    "{% for n in names %}{{ n }}BODY{% endfor %}",
-    '{% include "p1.j2" %}',
-    "{{ recipient.plan|upper }}BODY",
+    *("BODY BODY", "{% if recipient.plan == 'gold' %}BODY{% else %}BODY{% endif %}"),
+    *("{% if title %}BODY{%- endif %}", "{% for n in names %}{{ n }}BODY{% endfor %}"),
+    *('{% include "p1.j2" %}', "{{ recipient.plan|upper }}BODY"),
 )
 
 

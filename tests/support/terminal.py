@@ -23,14 +23,8 @@ from commcast.cli import app
 from commcast.cli import prompt as asking
 from tests.support.desk import Bench, write_desk, write_incident
 
-WORDS = (
-    "--issue",
-    "Some cards are refused.",
-    "--resolution",
-    "We roll back the last release.",
-    "--timeframe",
-    "1h to 2h",
-)
+_TIMES = ("--timeframe", "1h to 2h")
+WORDS = ("--issue", "Some cards are refused.", "--resolution", "We roll back the last release.", *_TIMES)
 CTRL_C, CTRL_D = b"\x03", b"\x04"
 _PATIENCE = 60.0  # seconds for the next words on the screen
 
@@ -50,6 +44,11 @@ def do(folder: Path, command: str, typed: str = "") -> Result:
 def missing(parts: str, text: str) -> list[str]:
     """Return which of the parts, told apart by " … ", a text lacks."""
     return [part for part in parts.split(" … ") if part not in text]
+
+
+def in_one(text: str) -> str:
+    """Return a text on one line, however it was folded."""
+    return " ".join(text.split())
 
 
 def timeless(value: object) -> str:
@@ -76,14 +75,11 @@ def outbox(folder: Path) -> list[str]:
 
 def everything_in(folder: Path) -> dict[str, tuple[bytes, int, int]]:
     """Return each file's bytes, time and mode: two that are equal mean that nothing was touched."""
-    return {
-        path.relative_to(folder).as_posix(): (
-            path.read_bytes() if path.is_file() else b"",
-            path.stat().st_mtime_ns,
-            path.stat().st_mode,
-        )
-        for path in sorted(folder.rglob("*"))
-    }
+
+    def state(path: Path) -> tuple[bytes, int, int]:
+        return path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns, path.stat().st_mode
+
+    return {path.relative_to(folder).as_posix(): state(path) for path in sorted(folder.rglob("*"))}
 
 
 @pytest.fixture
@@ -105,6 +101,10 @@ class Seen:
     screen: str
     exit_code: int
 
+    def left(self, columns: int = 200) -> list[str]:
+        """Return the lines that stand on a screen of so many columns in the end."""
+        return screen(self.screen.replace("\n", "\r\n"), columns)
+
 
 def at_terminal(
     folder: Path, arguments: Sequence[str], dialogue: Sequence[tuple[str, bytes]] = (), **environment: str
@@ -112,16 +112,11 @@ def at_terminal(
     """Run a command at a pseudo terminal of 80 columns: each time its words appear, press the keys."""
     child, terminal = pty.fork()
     if child == 0:
-        checkout = str(Path(__file__).parents[2])
-        environment = {"TERM": "xterm", "COLUMNS": "80", "PYTHONPATH": checkout, **environment}
-        program = "from commcast.cli import main; main()"
-        os.execve(  # noqa: S606 - no shell is wanted
-            sys.executable,
-            [sys.executable, "-c", program, *arguments, "--folder", str(folder)],
-            {**os.environ, **environment},
-        )
-    seen, answered = b"", 0
-    waiting = list(dialogue)
+        where = {"TERM": "xterm", "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[2])}
+        program = [sys.executable, "-c", "from commcast.cli import main; main()"]
+        given = [*program, *arguments, "--folder", str(folder)]
+        os.execve(sys.executable, given, {**os.environ, **where, **environment})  # noqa: S606 - no shell
+    seen, answered, waiting = b"", 0, list(dialogue)
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         if not select.select([terminal], [], [], 1.0)[0]:
@@ -192,7 +187,7 @@ def play(folder: Path, story: str) -> None:
         done = do(folder, command, f"{typed}\n" if typed else "")
         assert done.exit_code == int(code), f"{line}\n{done.output}"
         assert len(outbox(folder)) - before == int(sent), f"{line}\n{done.output}"
-        output = " ".join(done.output.split())
+        output = in_one(done.output)
         for part in filter(None, said.split(" … ")):
             wanted = part.removeprefix("not:")
             assert (wanted.strip() in output) == (part == wanted), f"{line}\n{done.output}"
@@ -231,26 +226,19 @@ def screen(written: str, columns: int = 80) -> list[str]:
             row = column = 0
         elif verb == "J" and count == "2":
             lines = [""] * (row + 1)
-        elif verb == "K" and count == "2":
-            lines[row] = ""
-        elif verb == "J":
-            lines[row] = lines[row][:column]
-            del lines[row + 1 :]
-        elif verb == "K":
-            lines[row] = lines[row][:column]
-        elif turn == "\r":
-            column = 0
-        elif turn == "\n":
-            row, column = row + 1, 0
+        elif verb in {"J", "K"}:
+            lines[row] = "" if count == "2" else lines[row][:column]
+            if verb == "J":
+                del lines[row + 1 :]
+        elif turn:
+            row, column = row + (turn == "\n"), 0
         for character in text:
             if column == columns:
                 row, column = row + 1, 0
-            while len(lines) <= row:
-                lines.append("")
+            lines += [""] * (row + 1 - len(lines))
             lines[row] = lines[row][:column].ljust(column) + character + lines[row][column + 1 :]
             column += 1
-        while len(lines) <= row:
-            lines.append("")
+        lines += [""] * (row + 1 - len(lines))
     while lines and not lines[-1].strip():
         lines.pop()
     return [line.rstrip() for line in lines]

@@ -45,15 +45,9 @@ def config_of(**changed: Any) -> Config:
 
 def update_of(number: int, status: Status = Status.IDENTIFIED, **more: Any) -> Update:
     """Return update `number`, ten minutes after the one before it."""
-    said: dict[str, Any] = {
-        "at": AT + timedelta(minutes=10 * (number - 1)),
-        "severity": 1,
-        "line": 5 + number,
-        "at_written": True,
-        "issue": "Cards fail.",
-        "resolution": "We roll back.",
-        "timeframe": Timeframe(),
-    }
+    said: dict[str, Any] = {"at": AT + timedelta(minutes=10 * (number - 1)), "severity": 1}
+    said |= {"line": 5 + number, "at_written": True, "timeframe": Timeframe()}
+    said |= {"issue": "Cards fail.", "resolution": "We roll back."}
     return Update(number=number, status=status, **{**said, **more})
 
 
@@ -65,50 +59,36 @@ def incident_of(*updates: Update, **more: Any) -> Incident:
 
 def story(*statuses: Status, severities: tuple[int, ...] = ()) -> Incident:
     """Return an incident that went through these statuses."""
-    maintenance = Status.SCHEDULED in statuses
-    window = (
-        Window(start=AT + timedelta(days=1), end=AT + timedelta(days=1, hours=2)) if maintenance else None
-    )
-    updates = (
-        update_of(number, status, severity=severity, window=window)
-        for number, (status, severity) in enumerate(
-            zip(statuses, severities or (1,) * len(statuses), strict=True), 1
-        )
-    )
-    return incident_of(*updates, kind=Kind.MAINTENANCE if maintenance else Kind.INCIDENT)
+    planned, start = Status.SCHEDULED in statuses, AT + timedelta(days=1)
+    window = Window(start=start, end=start + timedelta(hours=2)) if planned else None
+    said = enumerate(zip(statuses, severities or (1,) * len(statuses), strict=True), 1)
+    updates = (update_of(n, status, severity=severity, window=window) for n, (status, severity) in said)
+    return incident_of(*updates, kind=Kind.MAINTENANCE if planned else Kind.INCIDENT)
 
 
 def released(incident: Incident, *numbers: int, how: str = "yes") -> dict[int, Release]:
     """Return releases of these updates, as they stand in the incident now."""
-    return {
-        number: Release("pay7", number, digest(incident, incident.update(number)), AT, how, "dana")
-        for number in numbers
-    }
+    digests = {number: digest(incident, incident.update(number)) for number in numbers}
+    return {number: Release("pay7", number, found, AT, how, "dana") for number, found in digests.items()}
 
 
 def standing_of(
     incident: Incident, *numbers: int, told: int = 0, how: str = "yes", begun: frozenset[Any] = frozenset()
 ) -> History:
     """Return what is known where these updates were released, and all channels spoke up to `told`."""
-    return History(
-        releases=released(incident, *numbers, how=how),
-        begun=begun,
-        told_up_to=dict.fromkeys(Channel, told) if told else {},
-    )
+    return History(released(incident, *numbers, how=how), begun, dict.fromkeys(Channel, told) if told else {})
 
 
 AUDIENCES = ("customers", "executives", "support", "partners", "internal")
 PUBLIC = ("customers", "partners")
 MAINTENANCE = ("scheduled", "in_progress", "verifying", "completed", "rescheduled", "extended", "cancelled")
-_OF_INCIDENTS = (
-    *("expected", "investigating", "identified", "monitoring", "resolved", "reopened", "retracted", "merged"),
-)
-PHASES = {status: status.replace("_", " ").capitalize() for status in _OF_INCIDENTS + MAINTENANCE}
+PHASES = {status.value: status.value.replace("_", " ").capitalize() for status in Status}
 ENDS = ("resolved", "retracted", "merged", "completed", "cancelled")
 
 _OPTIONAL = (
     *("nothing_new", "unchanged_since", "severity_changed", "ended", "duration", "fixed", "remains"),
     *("if_it_persists", "because", "window", "previous_window", "expected", "scope", "action"),
+    "earlier_timeframe",
 )
 
 Context = dict[str, Any]
@@ -125,13 +105,12 @@ WORDS: dict[bool, Context] = {  # by whether it is planned work
         "action": "Please run your payouts before 22:00 CET.",
     },
 }
-INSIDE = {
-    "text": "db-eu-3 did not fail over; vendor case 88123",
-    "severity": 1,
-    "severity_label": "SEV-1",
-    "owner": "Dana Reyes",
-    "components": ["payments-api"],
-}
+INSIDE: Context = {"text": "db-eu-3 did not fail over; vendor case 88123", "severity": 1}
+INSIDE |= {"severity_label": "SEV-1", "owner": "Dana Reyes", "components": ["payments-api"]}
+CONTACT = {"reply_to": "help+pay7@acme.example", "phone": "+49 30 5550100", "hours": "Mon-Fri 08:00-18:00"}
+CONTACT |= {"after_hours": "reply to this mail"}
+DANA: Context = {"name": "Dana", "greeting": "Hello Dana,", "email": "dana@example.com", "locale": "en"}
+DANA |= {"timezone": "Europe/Berlin", "tags": [], "components": [], "by_email": True, "level": "all"}
 
 
 def moment(clock: str, utc: str, day: str = "Sat 21 Nov 2026", *, later: bool = False) -> dict[str, str]:
@@ -161,36 +140,23 @@ def span(start: str, start_utc: str, end: str, end_utc: str, day: str = "") -> d
 
 def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any]:
     day = "Sun 29 Nov 2026"
-    return {
-        "span": span(start, start_utc, end, end_utc, day),
-        "start": moment(start, start_utc, day, later=True),
-        "end": moment(end, end_utc, day, later=True),
-        "length": "1 hour 30 minutes",
-        "has_begun": False,
-        "is_over": False,
-    }
+    begins, ends = moment(start, start_utc, day, later=True), moment(end, end_utc, day, later=True)
+    window = {"span": span(start, start_utc, end, end_utc, day), "start": begins, "end": ends}
+    return {**window, "length": "1 hour 30 minutes", "has_begun": False, "is_over": False}
 
 
 def _blank_update(status: str) -> Context:
-    return {
-        "number": 2,
-        "status": status,
-        "phase": PHASES[status],
-        "at": moment("10:05", "09:05"),
-        "timeframe": {"known": False, "confidence": "low", "passed": False, **UNTIMED},
-        "earlier_timeframe": None,
-        "first": False,
-    } | dict.fromkeys(_OPTIONAL)
+    timeframe = {"known": False, "confidence": "low", "passed": False, **UNTIMED}
+    said = {"number": 2, "status": status, "phase": PHASES[status], "at": moment("10:05", "09:05")}
+    return {**said, "timeframe": timeframe, "first": False, **dict.fromkeys(_OPTIONAL)}
 
 
 def _told_in_full(status: str) -> Context:
     late = {"earliest": moment("11:05", "10:05"), "latest": moment("12:05", "11:05")}
     late["span"] = span("11:05", "10:05", "12:05", "11:05")
-    told: Context = {
-        "timeframe": {"known": True, "confidence": "low", "passed": False, **late},
-        "if_it_persists": "Sign out, sign in again, then write to us.",
-        "because": "The first check was wrong.",
-    }
+    told: Context = {"timeframe": {"known": True, "confidence": "low", "passed": False, **late}}
+    told |= {"if_it_persists": "Sign out, sign in again, then write to us."}
+    told |= {"because": "The first check was wrong."}
     if status in ("resolved", "completed"):
         told |= {"ended": moment("12:10", "11:10"), "duration": "2 hours 18 minutes"}
         told |= {"fixed": "We rolled back the 09:45 release."}
@@ -207,23 +173,13 @@ def full(audience: str, status: str, **changes: Any) -> Context:
     planned = status in MAINTENANCE
     words = WORDS[planned] | {"scope": "card payments in the EU; bank transfer works"}
     update = _blank_update(status) | words | _told_in_full(status) | changes
+    incident: Context = {"id": "pay7", "kind": "maintenance" if planned else "incident"}
+    incident["title"] = "Payment database moves" if planned else "Card payments fail in the EU"
+    incident |= {"started": moment("09:52", "08:52"), "started_known": True}
     context: Context = {
         "organisation": {"name": "Acme Pay", "status_url": "https://status.acme.example"},
-        "contact": {
-            "reply_to": "help+pay7@acme.example",
-            "phone": "+49 30 5550100",
-            "hours": "Mon-Fri 08:00-18:00",
-            "after_hours": "reply to this mail",
-        },
-        "incident": {
-            "id": "pay7",
-            "title": "Payment database moves" if planned else "Card payments fail in the EU",
-            "kind": "maintenance" if planned else "incident",
-            "started": moment("09:52", "08:52"),
-            "started_known": True,
-            "affected": ["Card payments", "Refunds"],
-            "affected_known": True,
-        },
+        "contact": {**CONTACT},
+        "incident": incident | {"affected": ["Card payments", "Refunds"], "affected_known": True},
         "update": update,
         "next_update_by": None if status in ENDS else moment("10:25", "09:25"),
         "label": PHASES[status],
@@ -233,17 +189,7 @@ def full(audience: str, status: str, **changes: Any) -> Context:
         "corrections": [],
         "merged_into": {"id": "net3", "title": "The network is slow"} if status == "merged" else None,
         "audience": {"name": audience, "view": "public" if audience in PUBLIC else "internal"},
-        "recipient": {
-            "name": "Dana",
-            "greeting": "Hello Dana,",
-            "email": "dana@example.com",
-            "locale": "en",
-            "timezone": "Europe/Berlin",
-            "tags": [],
-            "components": [],
-            "by_email": True,
-            "level": "all",
-        },
+        "recipient": {**DANA},
     }
     return context if audience in PUBLIC else context | {"internal": {**INSIDE}}
 

@@ -12,9 +12,8 @@ from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind
 from commcast.providers.http import Doubts, HttpAnswer, OverHttp, Turns, as_they_come
-from commcast.providers.sendgrid.client import SendGridClient
 from commcast.providers.sendgrid.outcomes import judge, named, outcomes
-from commcast.providers.sendgrid.request import Request, requests
+from commcast.providers.sendgrid.request import Request, SendGridClient, requests
 
 DEADLINE = 12 * 60.0  # seconds for one `send`, narrowing included: a claim's lease outlasts two
 BATCHES_A_SECOND = 20  # a limit of messages per second is not used up by one burst of all of them

@@ -23,8 +23,8 @@ from commcast.model.message import (
     Skeleton,
 )
 from commcast.providers.mime import LONGEST_NAME, bracketed, one_line, wire_address
-from commcast.providers.sendgrid.client import OWN_ID
 
+OWN_ID = "commcast_delivery"  # the custom argument that holds an email's Message-ID without its brackets
 _SKELETONS_KEPT = 256
 _BROKEN = re.compile(r"[\x00\ud800-\udfff]")  # what no JSON text or email can hold
 _SEPARATORS = re.compile(r"[;,]")  # SendGrid takes them for the end of a name

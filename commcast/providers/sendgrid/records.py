@@ -13,7 +13,8 @@ from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Seen, Sighting, SuppressionEntry
 from commcast.providers.http import HttpAnswer, OverHttp, checked, list_in
-from commcast.providers.sendgrid.client import OWN_ID, SendGridClient
+from commcast.providers.sendgrid.letter import OWN_ID
+from commcast.providers.sendgrid.request import SendGridClient
 from commcast.recipients.addresses import normalise_email
 
 _PAGE = 500  # rows: the most that SendGrid returns at once

@@ -18,8 +18,7 @@ from urllib.parse import urlencode
 from jsonschema import Draft202012Validator
 
 from commcast.config.settings import SendGridProvider, TwilioProvider
-from commcast.providers.sendgrid.client import OWN_ID
-from commcast.providers.sendgrid.letter import ReaderView
+from commcast.providers.sendgrid.letter import OWN_ID, ReaderView
 from commcast.providers.twilio.client import Credentials
 from tests.support.servers.http import Exchange, Handler, Writer
 
@@ -46,8 +45,6 @@ def _timed(kind: type[_Provider], settings: dict[str, Any]) -> _Provider:
     # The file's own durations begin at whole seconds.
     return kind.model_validate(settings).model_copy(update={"timeout": timeout})
 
-
-# --- SendGrid
 
 KEY = "SG.kept-secret_key.0123456789abcdef"
 _FORBIDDEN = re.compile(
@@ -94,13 +91,14 @@ class SendGrid:
         taken = [seen(body, at) for at in range(len(body["personalizations"]))]
         if bad := [at for at, each in enumerate(taken) if each.address in self.refuses]:
             # As the real service does, the words repeat what they complain of.
+            words = "The email address {} is not valid"
             errors = [
                 {
-                    "message": f"The email address {taken[at].address} is not valid",
-                    "field": f"personalizations.{at}.to.0.email" if self.names else None,
+                    "message": words.format(taken[at].address),
+                    "field": field if self.names else None,
                     "help": None,
                 }
-                for at in bad
+                for at, field in ((at, f"personalizations.{at}.to.0.email") for at in bad)
             ]
             await writer.answer(400, {"errors": errors})
             return
@@ -140,8 +138,6 @@ def check_body(body: Any) -> None:
             assert value.isprintable()
     assert json.dumps(body, ensure_ascii=False).encode(), "a lone surrogate is no Unicode"
 
-
-# --- Twilio
 
 ACCOUNT = "AC" + "0a" * 16
 TOKEN = "kept5ecret" * 3
@@ -220,13 +216,11 @@ class Twilio:
         if exchange.path == _LIST:
             return 200, self._listed(exchange.query)
         like = exchange.query.get("PhoneNumber", "")
+        numbers = [{"phone_number": SENDER}] if like in SENDER else []
         found = {
             f"{_ROOT}.json": self.account,
             f"{_ROOT}/Balance.json": self.balance,
-            f"{_ROOT}/IncomingPhoneNumbers.json": {
-                "incoming_phone_numbers": [{"phone_number": SENDER}] if like in SENDER else [],
-                "next_page_uri": None,
-            },
+            f"{_ROOT}/IncomingPhoneNumbers.json": {"incoming_phone_numbers": numbers, "next_page_uri": None},
             f"/v1/Services/{SERVICE}": {"sid": SERVICE, "account_sid": ACCOUNT},
         }
         return (200, found[exchange.path]) if exchange.path in found else (404, error(20404, 404))
@@ -248,12 +242,8 @@ class Twilio:
             key=lambda row: parsedate_to_datetime(row["date_created"]), reverse=True
         )  # the newest first
         after = {**query, "Page": str(number + 1), "PageToken": "PASM1"}
-        page = {
-            "messages": rows[start:end],
-            "next_page_uri": f"{_LIST}?{urlencode(after)}" if end < len(rows) else None,
-            "page": number,
-            "page_size": self.page,
-        }
+        follows = f"{_LIST}?{urlencode(after)}" if end < len(rows) else None
+        page = {"messages": rows[start:end], "next_page_uri": follows, "page": number, "page_size": self.page}
         self.replies.append(("listed", page))
         return page
 
@@ -284,8 +274,6 @@ def _check(exchange: Exchange) -> None:
         found = _faults(value, {**_own("twilio"), "$ref": f"#/$defs/{kind}"})
         assert not found, found[:5]
 
-
-# --- the official descriptions
 
 # They are no part of this repository. Read now: tests see no COMMCAST_ variables.
 _SPECS = Path(os.environ.get("COMMCAST_SPECS") or Path(__file__).parents[4] / "shared" / "specs")
@@ -348,10 +336,8 @@ def _with_null(schema: Any) -> Any:
 @cache
 def _own(name: str) -> dict[str, Any]:
     """Return our own schema of what we send to a provider."""
-    found: dict[str, Any] = json.loads(
-        Path(__file__).with_name("schemas").joinpath(f"{name}.json").read_text()
-    )
-    return found
+    schema = Path(__file__).with_name("schemas") / f"{name}.json"
+    return json.loads(schema.read_text())  # type: ignore[no-any-return]
 
 
 def _faults(value: Any, rules: Mapping[str, Any]) -> list[str]:

@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -95,6 +94,7 @@ class Writer:
 Handler = Callable[[Exchange, Writer], Awaitable[None]]
 
 
+@dataclass(eq=False)
 class HttpStandIn:
     """The server. `exchanges` are whole requests, `connections` counts those accepted, `open` those served.
 
@@ -102,39 +102,31 @@ class HttpStandIn:
     with a reset if `rude` is set: such a request is in no exchange.
     """
 
-    def __init__(
-        self,
-        handler: Handler,
-        *,
-        tls: ssl.SSLContext | None = None,
-        take: int | None = None,
-        rude: bool = False,
-    ) -> None:
-        self.handler = handler
+    handler: Handler
+    _: KW_ONLY
+    tls: ssl.SSLContext | None = None
+    take: int | None = None
+    rude: bool = False
+
+    def __post_init__(self) -> None:
         self.exchanges: list[Exchange] = []
         self.faults: list[BaseException] = []
-        self.connections = 0
-        self.open = 0
-        self.port = 0
-        self._tls, self._take, self._rude = tls, take, rude
+        self.connections = self.open = self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended = asyncio.Event()
-        self._news = asyncio.Condition()
+        self._ended, self._news = asyncio.Event(), asyncio.Condition()
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{HOST}:{self.port}"
 
     async def __aenter__(self) -> Self:
         self._ended, self._news = asyncio.Event(), asyncio.Condition()
-        self._server = await asyncio.start_server(self._accept, HOST, self.port, ssl=self._tls)
+        self._server = await asyncio.start_server(self._accept, HOST, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self._server is not None
         self._ended.set()
         self._server.close()
@@ -168,9 +160,9 @@ class HttpStandIn:
 
     async def _serve(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
         writer = Writer(stream, self._ended)
-        if self._take is not None:
-            await reader.readexactly(self._take)
-            writer.reset() if self._rude else writer.close()
+        if self.take is not None:
+            await reader.readexactly(self.take)
+            writer.reset() if self.rude else writer.close()
             return
         while not writer.closed:
             exchange = await _read(reader)
@@ -207,9 +199,6 @@ def threaded(server: HttpStandIn) -> Iterator[HttpStandIn]:
         raise server.faults[0]
 
 
-# --- ready handlers
-
-
 def answer(status: int = 200, body: Body = b"", headers: Mapping[str, str] | None = None) -> Handler:
     """Answer every request alike; the connection stays open unless the other side closes it."""
 
@@ -233,16 +222,6 @@ def in_turn(*handlers: Handler) -> Handler:
 def redirect(url: str, status: int = 302) -> Handler:
     """Send to another server; give it a `HttpStandIn(answer())` and look whether anything came."""
     return answer(status, "moved", {"Location": url})
-
-
-def then_close(handler: Handler) -> Handler:
-    """Answer as if the connection were kept, and close it: it dies between two requests."""
-
-    async def handle(exchange: Exchange, writer: Writer) -> None:
-        await handler(exchange, writer)
-        writer.close()
-
-    return handle
 
 
 def raw(data: bytes) -> Handler:
@@ -340,7 +319,6 @@ class Received:
     sender: str
     recipients: tuple[str, ...]
     raw: bytes
-    options: tuple[str, ...] = ()
     secure: bool = False
     login: str = ""
     at: float = field(default_factory=time.monotonic)
@@ -351,7 +329,6 @@ class Inbox:
     """An aiosmtpd handler that keeps and counts all it is given."""
 
     messages: list[Received] = field(default_factory=list)
-    connections: int = 0
     pipelining: bool = False
 
     async def handle_EHLO(
@@ -363,11 +340,8 @@ class Inbox:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         raw = envelope.original_content or b""
         login = session.auth_data.login.decode() if isinstance(session.auth_data, LoginPassword) else ""
-        options = tuple(option.upper() for option in envelope.mail_options)
-        recipients = tuple(envelope.rcpt_tos)
-        self.messages.append(
-            Received(envelope.mail_from or "", recipients, raw, options, bool(session.ssl), login)
-        )
+        to = tuple(envelope.rcpt_tos)
+        self.messages.append(Received(envelope.mail_from or "", to, raw, bool(session.ssl), login))
         return f"250 2.0.0 Ok: queued as Q{len(self.messages):06X}"
 
     def counts(self) -> Counter[str]:
@@ -377,11 +351,7 @@ class Inbox:
 
 @asynccontextmanager
 async def aiosmtpd_server(
-    inbox: Inbox,
-    *,
-    tls: ssl.SSLContext | None = None,
-    login: tuple[str, str] | None = None,
-    smtputf8: bool = False,
+    inbox: Inbox, *, tls: ssl.SSLContext | None = None, login: tuple[str, str] | None = None
 ) -> AsyncIterator[int]:
     """Run aiosmtpd and give its port. With `tls` it demands STARTTLS, with `login` also AUTH."""
 
@@ -392,22 +362,16 @@ async def aiosmtpd_server(
     opened: list[SMTP] = []
 
     def protocol() -> SMTP:
-        inbox.connections += 1
-        opened.append(
-            SMTP(
-                inbox,
-                hostname="mail.example",
-                enable_SMTPUTF8=smtputf8,
-                tls_context=tls,
-                require_starttls=tls is not None,
-                auth_required=login is not None,
-                authenticator=authenticate if login else None,
-                loop=asyncio.get_running_loop(),
-            )
-        )
+        how: dict[str, Any] = {
+            "tls_context": tls,
+            "require_starttls": tls is not None,
+            "auth_required": login is not None,
+        }
+        opened.append(SMTP(inbox, hostname="mail.example", loop=loop, authenticator=check, **how))
         return opened[-1]
 
-    server = await asyncio.get_running_loop().create_server(protocol, HOST, 0)
+    loop, check = asyncio.get_running_loop(), authenticate if login else None
+    server = await loop.create_server(protocol, HOST, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -451,9 +415,6 @@ def make_certificate(folder: Path, *, host: str = HOST, valid: timedelta = timed
     )
     made = Certificate(folder / "certificate.pem", folder / "key.pem")
     made.pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    made.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+    encoding, how = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    made.key.write_bytes(key.private_bytes(encoding, how, serialization.NoEncryption()))
     return made

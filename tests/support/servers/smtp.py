@@ -1,4 +1,4 @@
-"""SMTP servers on 127.0.0.1: one that follows a script, Postfix's test sink, and a whole Postfix."""
+"""SMTP servers on 127.0.0.1: one that follows a script, and a whole Postfix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any, ClassVar
 
 import pytest
@@ -36,9 +36,7 @@ GOOD = "good"  # what a healthy server says
 EACH, MERGED, BYTES = "each", "merged", "bytes"
 PIPELINING = ("PIPELINING", "SIZE 30000000", "8BITMIME")
 PASSWORD = "correct horse battery"
-STEP = timedelta(
-    seconds=1.5
-)  # if something stalls; the idle clock does not let it pass while anything happens
+STEP = timedelta(seconds=1.5)  # if something stalls; the idle clock lets it pass only while nothing happens
 
 
 def relay(
@@ -152,9 +150,8 @@ class Talk:
         number, good = len(self.script.messages) + 1, bool(self.recipients)
         answer = f"250 2.0.0 Ok: queued as S{number}" if good else "554 5.5.1 no valid recipients"
         if (await self.answer("dot", answer)).startswith("2"):
-            self.script.messages.append(
-                Received(self.sender, tuple(self.recipients), bytes(raw), (), self.secure, self.login)
-            )
+            to = tuple(self.recipients)
+            self.script.messages.append(Received(self.sender, to, bytes(raw), self.secure, self.login))
         self.sender, self.recipients = "", []
 
     async def line(self) -> bytes:
@@ -246,8 +243,7 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def adapter_for(script: Script, **settings: Any) -> AsyncIterator[SmtpAdapter]:
-    """An adapter with one connection to a scripted server, by TLS if that has a certificate; it soon loses
-    patience with a server that stalls."""
+    """An adapter with one connection to it, by TLS if it has a certificate, impatient if it stalls."""
     settings = {"connections": 1, **settings}
     if script.certificate:
         settings = {"security": "starttls", "ca_file": str(script.certificate.pem), **settings}
@@ -255,35 +251,6 @@ async def adapter_for(script: Script, **settings: Any) -> AsyncIterator[SmtpAdap
         settings = {"timeout": STEP, **settings}
     async with scripted_server(script) as port, SmtpAdapter(relay(port, **settings), PASSWORD) as adapter:
         yield adapter
-
-
-# --- Postfix
-
-
-@contextmanager
-def smtp_sink(*options: str) -> Iterator[tuple[int, Callable[[], list[str]]]]:
-    """Run Postfix's smtp-sink; give its port, and what tells the recipients of all messages it took."""
-    binary, port = _tool("smtp-sink"), _free_port()
-    # Started by root it becomes nobody, who cannot look into pytest's own folders.
-    user = ("-u", "nobody", "-R", "/") if os.geteuid() == 0 else ()
-    with TemporaryDirectory() as name:
-        Path(name).chmod(0o777)
-
-        def taken() -> list[str]:
-            heads = [path.read_text().partition("\n\n")[0] for path in Path(name).rglob("mail.*")]
-            return [found for head in heads for found in re.findall(r"^X-Rcpt-Args: <(.*?)>", head, re.M)]
-
-        command = [binary, "-4", *user, "-d", f"{name}/mail.", *options, f"{HOST}:{port}", "128"]
-        with subprocess.Popen(command) as process:
-            try:
-                until = time.monotonic() + 20
-                while not _listens(port):
-                    if time.monotonic() > until or process.poll() is not None:
-                        pytest.fail(f"{command} does not listen")
-                    time.sleep(0.02)
-                yield port, taken
-            finally:
-                process.terminate()
 
 
 _MAIN_CF = """\
@@ -306,6 +273,7 @@ in_flow_delay = 0
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = {certificate.pem}
 smtpd_tls_key_file = {certificate.key}
+smtpd_discard_ehlo_keywords = {hidden}
 """
 _MASTER_CF = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -326,8 +294,10 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @contextmanager
-def real_postfix(certificate: Certificate) -> Iterator[tuple[int, Callable[[int], Mapping[str, int]]]]:
-    """Run a whole Postfix that has nothing to do with the machine's own; it offers STARTTLS.
+def real_postfix(
+    certificate: Certificate, hidden: str = ""
+) -> Iterator[tuple[int, Callable[[int], Mapping[str, int]]]]:
+    """Run a whole Postfix apart from the machine's own; it offers STARTTLS, and all but what is `hidden`.
 
     It knows readerN@private.example and throws their email away. Give its port, and what tells how often each
     reader's was delivered, once that many deliveries are logged.
@@ -347,7 +317,8 @@ def real_postfix(certificate: Certificate) -> Iterator[tuple[int, Callable[[int]
         for part in ("conf", "queue", "data"):
             (folder / part).mkdir()
         (folder / "readers").write_text("/^reader[0-9]+@private\\.example$/ x\n")
-        (folder / "conf" / "main.cf").write_text(_MAIN_CF.format(folder=folder, certificate=certificate))
+        made = _MAIN_CF.format(folder=folder, certificate=certificate, hidden=hidden)
+        (folder / "conf" / "main.cf").write_text(made)
         (folder / "conf" / "master.cf").write_text(_MASTER_CF.format(port=port))
         subprocess.run([*root, "chown", "-R", "root:", str(folder)], check=True)
         subprocess.run([*root, "chown", "postfix", str(folder / "data")], check=True)
@@ -383,8 +354,3 @@ def _tool(name: str) -> str:
 def _free_port() -> int:
     with socket.create_server((HOST, 0)) as probe:
         return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
