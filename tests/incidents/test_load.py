@@ -366,13 +366,11 @@ def test_an_empty_folder_is_fine_a_lost_one_a_fault(tmp_path: Path, monkeypatch:
 MIB = 1 << 20
 ALIASES = [f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(24)]
 WORST = (
-    # Incidents with too much of something.
     *(LEAST + "  - {}\n" * 990, LEAST + "  - {a: 1, b: 2, at: x}\n" * 990, LEAST + "  - {}\n" * 9000),
     LEAST + "".join(f"k{n}: v\n" for n in range(9_900)),
     LEAST + "    audiences: [" + "a,\n" * 9_900 + "]\n",
     LEAST + "    audiences: [" + ("x" * 9_000 + ",\n") * 50 + "]\n",
     LEAST.replace("1h to 2h", "1" * 9_000) + "    next_update: " + "9h" * 4_000 + "\n",
-    # YAML that grows, or is deep, long or broken.
     *("a: &a [x, x]\n" + "".join(ALIASES), "a: &a [*a]\n", 'a: "' + "x" * 8 * MIB + '"\n'),
     *("a: " + "[" * 20_000, "[" * 20_000 + "]" * 20_000, "{a: " * 20_000, "- " * 5_000, "? " * 5_000),
     *("".join(" " * n + "a:\n" for n in range(900)), ("issue: " + "a " * 9_900 + "\n") * 25),

@@ -105,6 +105,7 @@ BAD_ROWS = [
     ("d@acme.example,,Dana\u202e,,,,,", "17: name has the invisible character U+202E"),
     ("d@acme.example,,,de_AT,,,,", "18: locale is not a locale"),
     ("d@acme.example,,,,../../etc/passwd,,,", "19: timezone is not a time zone"),
+    ("d@acme.example,,,,right/Europe/Berlin,,,", "19: timezone is not a time zone"),
     ("d@acme.example,,,,,db,,", "20: components names a component that is not in commcast.toml"),
     ("d@acme.example,,,,,,a\x7fb,", "21: tags has the invisible character U+007F"),
     ("d@acme.example,,,,,,,loud", "22: level is not a level; write all, key, end"),
@@ -164,6 +165,7 @@ BROKEN_TABLES = [
     ("email,name\ra@acme.example,A\r", "1:11: has a lone carriage return"),
     (b"email,name\na@acme.example,J\xfcrgen\n", "2:17: this is not UTF-8 text"),
     ("email\na@acme.example\n".encode("utf-16"), "1:1: this is UTF-16"),
+    (b"x" * 70_000, "1:1: the line is longer than 64 KiB"),
 ]
 
 
