@@ -91,6 +91,8 @@ def held_notice(desk: Desk, plan: Plan, row: HeldRow) -> Notice:
         after=max(before, default=0),
     )
     promised = notice.next_update_by.get(row.audience)
+    if row.expired and not before:  # its readers did not join late: nothing could be sent to them
+        notice = replace(notice, events=notice.events | {"first"})
     if row.expired and newest.window is None:
         if promised is None or promised > desk.now + plan.known.hold_before(desk.config):
             return notice
