@@ -413,9 +413,9 @@ def test_a_first_message_survives_its_provider(tmp_path: Path) -> None:
     for reader in (ANN, BOB, SU):
         (told,) = story.by(reader)
         assert (told.kind, "As of Sat 21 Nov 2026, 10:05 CET" in told.text) == ("Investigating", True)
-        assert "Next update: by 11:10 CET" in told.text
+        assert "Next update: by 11:05 CET" in told.text
     assert read_status(story.bench.desk, story.bench.ledger, None).overdue == ()
-    story.go_to(80)
+    story.go_to(65)
     assert [each.kind for each in story.by(ANN)] == ["Investigating", "Update"], "then its promise is kept"
 
 
