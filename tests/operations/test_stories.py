@@ -415,8 +415,8 @@ def test_a_first_message_survives_its_provider(tmp_path: Path) -> None:
         assert (told.kind, "As of Sat 21 Nov 2026, 10:05 CET" in told.text) == ("Investigating", True)
         assert "Next update: by 11:05 CET" in told.text
     assert read_status(story.bench.desk, story.bench.ledger, None).overdue == ()
-    story.go_to(65)
-    assert [each.kind for each in story.by(ANN)] == ["Investigating", "Update"], "then its promise is kept"
+    story.until(65)
+    assert [each.kind for each in story.by(ANN)] == ["Investigating", "No change"], "then its promise is kept"
 
 
 def nudges_of(bench: Bench, count: int, minutes: float) -> list[Nudge]:
