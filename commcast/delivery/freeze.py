@@ -195,11 +195,15 @@ def read_whole(deliveries: Sequence[PendingRows]) -> Iterator[tuple[int, Sequenc
 
 @dataclass(frozen=True, slots=True)
 class Thawed:
-    """A delivery that quiet hours held, with the words made for it now, or the reason why it is dropped."""
+    """A delivery that was held, with the words made for it now, or the reason why it is dropped.
+
+    With `until` it is not dropped but held longer.
+    """
 
     held: HeldRow
     written: PendingRow | None
     reason: str = ""
+    until: datetime | None = None
 
 
 def thaw(ledger: Ledger, rows: Sequence[Thawed], now: datetime) -> None:
@@ -215,8 +219,9 @@ def thaw(ledger: Ledger, rows: Sequence[Thawed], now: datetime) -> None:
                 composition=_composition_of(connection, row.held.broadcast, group, compositions),
                 recipient=row.held.recipient,
                 digest=row.written.digest if row.written else "",
-                state=State.PENDING if row.written else State.SKIPPED,
+                state=State.PENDING if row.written else State.HELD if row.until else State.SKIPPED,
                 reason=row.reason,
+                not_before=row.until,
                 expires_at=_expiry(group, now),
             )
             thaw_row(connection, row.held, frozen, now)

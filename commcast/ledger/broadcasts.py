@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, or_, select, update
 
 from commcast.errors import TryAgain
 from commcast.ledger import tables
@@ -16,6 +16,7 @@ from commcast.ledger.settle import is_dead
 from commcast.ledger.tables import (
     IS_OPEN,
     IS_PENDING,
+    IS_WRITTEN_ANEW,
     MAYBE_TOLD,
     WAITING,
     BroadcastState,
@@ -165,7 +166,10 @@ class FrozenRow:
 
 @dataclass(frozen=True, slots=True)
 class HeldRow:
-    """A delivery held until its reader's quiet hours end."""
+    """A delivery whose words are made now: quiet hours held it, or the promise in its words has passed.
+
+    `expired` is when that promise passed, None if it never had words.
+    """
 
     id: int
     broadcast: int
@@ -176,6 +180,7 @@ class HeldRow:
     address: str
     audience: str
     recipient: Mapping[str, Any]
+    expired: datetime | None = None
 
 
 def begin_freeze(
@@ -292,31 +297,35 @@ def is_anything_claimed(connection: Connection) -> bool:
 
 
 def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[HeldRow, ...]:
-    """Return an incident's held deliveries that may be sent now."""
+    """Return an incident's deliveries that may be sent now, once their words are made or written anew."""
     d = _delivery.c
+    held = and_(IS_OPEN, d.state == State.HELD, d.not_before <= now)
+    columns: list[Any] = [d.id, d.broadcast, _frozen.c.number, d.notice, d.channel, d.key]
+    columns += [d.address, d.audience, d.recipient, d.expires_at]
     rows = connection.execute(
-        select(
-            *(d.id, d.broadcast, _frozen.c.number, d.notice, d.channel),
-            *(d.key, d.address, d.audience, d.recipient),
-        )
+        select(*columns)
         .join(_frozen, _frozen.c.id == d.broadcast)
-        .where(d.incident == incident, IS_OPEN, d.state == State.HELD, d.not_before <= now)
+        .where(d.incident == incident, or_(held, _has_expired(now)))
         .order_by(d.id)
     )
     return tuple(HeldRow(*row) for row in rows)
 
 
+def _has_expired(now: datetime) -> ColumnElement[bool]:
+    return and_(IS_PENDING, _delivery.c.expires_at <= now, IS_WRITTEN_ANEW)
+
+
 def thaw_row(connection: Connection, held: HeldRow, row: FrozenRow, now: datetime) -> None:
-    """Release a held delivery with words made just now, or skip it with the row's reason."""
+    """Release a held delivery with words made just now, hold it longer, or skip it with the row's reason."""
     connection.execute(
         update(_delivery)
-        .where(_delivery.c.id == held.id, _delivery.c.state == State.HELD)
+        .where(_delivery.c.id == held.id, or_(_delivery.c.state == State.HELD, _has_expired(now)))
         .values(
             composition=row.composition,
             digest=row.digest,
             state=row.state,
             reason=row.reason,
-            not_before=None,
+            not_before=row.not_before,
             expires_at=row.expires_at,
             changed_at=now,
         )

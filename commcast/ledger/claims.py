@@ -35,6 +35,7 @@ from commcast.ledger.settle import (
 from commcast.ledger.tables import (
     ALL_INCIDENTS,
     IS_PENDING,
+    IS_WRITTEN_ANEW,
     Prepared,
     State,
     as_json,
@@ -95,6 +96,7 @@ _this = _broadcast.alias()
 
 NO_SUCH_WAIT = timedelta(hours=2)  # longer than any wait that is written
 EXPIRED = "expired: its promise had passed"
+ANEW = "its promise had passed: it is written anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,9 @@ class Turn:
     """The result of one transaction: new claims, or why there are none.
 
     `slots` are the times at which each batch of the claims may start, empty if the provider has no limit.
-    `expired` counts deliveries skipped because their promise had passed. `stopped_by` names who stopped the
-    incident; `closed_until` is the end of a pause that the provider asked for. `next_try` is when the first
-    waiting delivery may be tried again; it is only looked up if nothing was claimed.
+    `expired` counts deliveries that were not sent because their promise had passed. `stopped_by` names who
+    stopped the incident; `closed_until` is the end of a pause that the provider asked for. `next_try` is when
+    the first waiting delivery may be tried again; it is only looked up if nothing was claimed.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -186,7 +188,8 @@ def _claim(
 ) -> tuple[tuple[Claim, ...], int]:
     """Claim deliveries that may be sent; skip those that no longer may (opted out, promise passed).
 
-    Returns the claims, and how many were skipped because their promise had passed.
+    Words whose promise has passed are held to be written anew, if they may be. Returns the claims, and how
+    many were not sent because their promise had passed.
     """
     expired = 0
     while candidates := _candidates(connection, broadcast, count, taker):
@@ -200,8 +203,10 @@ def _claim(
             else:
                 fit.append(Claim(*fields))
         for reason, ids in unfit.items():
+            if reason == EXPIRED:
+                _hold_anew(connection, ids, taker.now)
+                expired += len(ids)
             _skip(connection, ids, reason, taker.now)
-            expired += len(ids) if reason == EXPIRED else 0
         if fit:
             fit.sort(key=lambda claim: claim.delivery)
             return _take(connection, fit, taker), expired
@@ -340,6 +345,14 @@ def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime
         update(_delivery)
         .where(_delivery.c.id.in_(list(ids)), IS_PENDING)
         .values(state=given_up(), reason=reason, changed_at=now)
+    )
+
+
+def _hold_anew(connection: Connection, ids: Iterable[int], now: datetime) -> None:
+    connection.execute(
+        update(_delivery)
+        .where(_delivery.c.id.in_(list(ids)), IS_PENDING, IS_WRITTEN_ANEW)
+        .values(state=State.HELD, reason=ANEW, not_before=now, changed_at=now)
     )
 
 

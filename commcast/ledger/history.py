@@ -8,18 +8,18 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+from sqlalchemy import Connection, and_, case, func, or_, select
 
 from commcast.ledger import tables
 from commcast.ledger.fence import stops_in_force
 from commcast.ledger.oncall import last_tick
 from commcast.ledger.releases import read_releases
 from commcast.ledger.suppressions import erased_among, suppressed_among
-from commcast.ledger.tables import IS_FROZEN, MAYBE_TOLD, WAITING, State, one_of
+from commcast.ledger.tables import IS_FROZEN, IS_TEXT_PROMISE, MAYBE_TOLD, WAITING, State, one_of
 from commcast.ledger.tallies import REASON, DeliveryCount, count_deliveries
 from commcast.ledger.wrong_words import NOTHING_HEARD, told_wrong
 from commcast.model.history import History, ReaderHistory, Said, WrongWords
-from commcast.model.incident import Channel, NextWord
+from commcast.model.incident import Channel
 
 _broadcast, _composition, _delivery = tables.frozen_broadcast, tables.composition, tables.delivery
 
@@ -89,6 +89,7 @@ def histories(
             told_wrong=wrong.get(key, NOTHING_HEARD).wrong,
             waits=wrong.get(key, NOTHING_HEARD).waits,
             heard=wrong.get(key, NOTHING_HEARD).up_to,
+            news_waits=key in heard.news,
         )
         for key in known
     }
@@ -98,12 +99,14 @@ def histories(
 class _Heard:
     """By key: the state of this notice's delivery, who was told anything earlier, and what texts promised.
 
-    `earlier` are all with an earlier delivery, whatever its outcome.
+    `earlier` are all with an earlier delivery, whatever its outcome, `news` those to whom an update is still
+    to be sent.
     """
 
     states: dict[str, str] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     earlier: set[str] = field(default_factory=set)
+    news: set[str] = field(default_factory=set)
     promised: dict[str, datetime] = field(default_factory=dict)
 
 
@@ -137,6 +140,8 @@ def _heard(
             heard.states[key] = row.state
             continue
         heard.earlier.add(key)
+        if row.state in WAITING and row.notice.startswith("update:"):
+            heard.news.add(key)
         if row.state in _TOLD_OR_WAITING:
             heard.told.add(key)
             latest[key] = row.composition
@@ -151,17 +156,9 @@ def _text_promises(connection: Connection, incident: str) -> dict[int | None, da
     rows = connection.execute(
         select(_composition.c.id, _composition.c.next_update_by)
         .join(_broadcast, _broadcast.c.id == _composition.c.broadcast)
-        .where(_broadcast.c.incident == incident, _broadcast.c.channel == Channel.SMS, is_text_promise())
+        .where(_broadcast.c.incident == incident, _broadcast.c.channel == Channel.SMS, IS_TEXT_PROMISE)
     )
     return {row.id: row.next_update_by for row in rows}
-
-
-def is_text_promise() -> ColumnElement[bool]:
-    """Return the condition that a text promises another text: its readers get no email."""
-    return and_(
-        _composition.c.next_update_by.is_not(None),
-        _composition.c.context["next_word"].as_string() == NextWord.UPDATE.value,
-    )
 
 
 def _was_spoken_of(connection: Connection, incidents: Sequence[str], channel: str) -> bool:
@@ -285,7 +282,7 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
     of_these = select(_delivery.c.id).where(_delivery.c.composition == c.id)
     reached = of_these.where(_delivery.c.state.in_(_TOLD_OR_WAITING))
     told = of_these.where(_delivery.c.state.in_(MAYBE_TOLD))
-    by_text = and_(b.channel == Channel.SMS, is_text_promise())
+    by_text = and_(b.channel == Channel.SMS, IS_TEXT_PROMISE)
     groups = connection.execute(
         select(b.id, b.notice, b.number, b.channel, b.created_at, c.audience)
         .add_columns(c.next_update_by, case((by_text, 1), else_=0), case((told.exists(), 1), else_=0))

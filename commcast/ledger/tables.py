@@ -36,10 +36,13 @@ from sqlalchemy import (
     literal,
     literal_column,
     not_,
+    or_,
     select,
     text,
 )
 from sqlalchemy.sql import Executable
+
+from commcast.model.incident import Channel, NextWord
 
 # The revision of these tables; Alembic is imported only if a ledger has another one.
 REVISION = "0004"
@@ -335,6 +338,22 @@ IN_FROZEN: ColumnElement[bool] = and_(
 # reads the whole table.
 IS_PENDING: ColumnElement[bool] = delivery.c.state == literal_column("'pending'")
 IS_OPEN: ColumnElement[bool] = delivery.c.state.in_([literal_column("'claimed'"), literal_column("'held'")])
+
+# A text that promises another text: its readers get no email.
+IS_TEXT_PROMISE: ColumnElement[bool] = and_(
+    composition.c.next_update_by.is_not(None),
+    composition.c.context["next_word"].as_string() == NextWord.UPDATE.value,
+)
+# A person's words that are written anew, with a new promise, if theirs passed before they could be sent. Not
+# those for readers who may have had them, nor a text to a reader who gets emails as well.
+IS_WRITTEN_ANEW: ColumnElement[bool] = and_(
+    delivery.c.notice.like("update:%"),
+    delivery.c.doubted == 0,
+    or_(
+        delivery.c.channel == Channel.EMAIL,
+        delivery.c.composition.in_(select(composition.c.id).where(IS_TEXT_PROMISE)),
+    ),
+)
 
 
 def fields_of(kind: Any, table: FromClause) -> list[ColumnElement[Any]]:

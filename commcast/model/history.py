@@ -86,7 +86,7 @@ class ReaderHistory(NamedTuple):
     when the last text to a reader who only gets texts told them to expect the next one. After a correction:
     `told_wrong` is what this address read, or may have read, that was wrong and is not corrected yet; `waits`
     means that a delivery with something wrong is pending; `heard` is the number of the last update it was
-    told.
+    told. `news_waits` means that an update itself is still to be sent to it.
     """
 
     state: str = ""
@@ -99,6 +99,7 @@ class ReaderHistory(NamedTuple):
     told_wrong: tuple[WrongWords, ...] = ()
     waits: bool = False
     heard: int = 0
+    news_waits: bool = False
 
 
 NOBODY_KNOWS = ReaderHistory()

@@ -22,6 +22,7 @@ from commcast.plan.notices import (
     NoticeKind,
     holds_in_a_row,
     is_named_for,
+    last_said,
     moment_id,
     name_of_promise,
     newest_released,
@@ -34,6 +35,7 @@ class Why(StrEnum):
 
     PROMISE = "promise"
     LATE = "late"
+    UNTOLD = "untold"
     HELD = "held"
     DRAFT = "draft"
     ESTIMATE = "estimate"
@@ -42,6 +44,7 @@ class Why(StrEnum):
     TAKEN = "taken"
 
 
+_NAME = {Channel.EMAIL: "Email", Channel.SMS: "SMS"}
 LONG_WAIT = timedelta(minutes=30)  # people are nudged twice during a longer one
 MARKS, MARKS_OF_LONG_WAIT = (75,), (50, 85)  # percent of the wait for a promise
 BEFORE_WINDOW = (timedelta(minutes=30), timedelta(minutes=10))
@@ -105,7 +108,8 @@ def nudges_due(
     update = newest_released(incident, history)
     if update is not None and not update.is_end:
         case = _Moment(incident, update, history, lines, config, now)
-        found += [*_of_promises(case), *_of_estimate(case), *_of_stale(case), *_of_unheard(case)]
+        found += [*_of_promises(case), *_of_estimate(case), *_of_stale(case)]
+        found += [*_of_unheard(case), *_of_untold(case)]
     return tuple(nudge for nudge in found if nudge.id not in nudged)
 
 
@@ -205,15 +209,36 @@ def _of_unheard(case: _Moment) -> Iterator[Nudge]:
         yield Nudge(nudge_id("unheard", number), Why.LATE, line, backup_too=True, note=note)
 
 
+def _of_untold(case: _Moment) -> Iterator[Nudge]:
+    """Nudge if a message has reached nobody in some audiences, as when a provider is down or refuses us.
+
+    Again for each new promise that its words get. Audiences that are told a little later wait at most half as
+    long as their promise is away.
+    """
+    for channel in () if case.history.stopped_by else Channel:
+        waiting = defaultdict(list)
+        for said in last_said(case.history, channel).values():
+            if not said.heard and said.promised and case.now >= said.at + (said.promised - said.at) * 3 / 4:
+                waiting[said.number, said.promised].append(said.audience)
+        for (number, promised), audiences in waiting.items():
+            some, name = ", ".join(audiences), case.incident.id
+            yield Nudge(
+                nudge_id(Why.UNTOLD, channel, number, moment_id(promised)),
+                Why.UNTOLD,
+                f"commcast send {name}",
+                audiences=tuple(audiences),
+                backup_too=True,
+                note=f"{_NAME[channel]} is not getting through: update {number} has reached nobody in {some}",
+            )
+
+
 def _awaited(history: History, lines: Sequence[Due]) -> Iterator[tuple[datetime, Said]]:
     """Yield each promise that readers are waiting for, and the message that made it.
 
-    A message that has reached nobody yet makes a promise, and so does the one before it that did. If nothing
-    keeps the promise of a text automatically, a person has to.
+    A message that has reached nobody promises nothing: the one before it does. If nothing keeps the promise
+    of a text automatically, a person has to.
     """
-    told = _told_by(history.said)
-    heard = _told_by([said for said in history.said if said.heard])
-    for said in (*told.values(), *(said for name, said in heard.items() if not told[name].heard)):
+    for said in _told_by([said for said in history.said if said.heard]).values():
         if said.promised is not None:
             yield said.promised, said
     for line in lines:

@@ -19,7 +19,7 @@ from commcast.model.incident import Channel, Incident
 from commcast.model.oncall import OnDuty
 from commcast.oncall.nudges import Nudge
 from commcast.operations.desk import Desk, Plan
-from commcast.operations.quiet_hours import reason_to_drop, writer_of
+from commcast.operations.held import reason_to_drop, writer_of
 from commcast.operations.tick import make_round
 from commcast.operations.wake import whom
 from commcast.plan.notices import NoticeKind, kind_of

@@ -25,10 +25,10 @@ from commcast.model.incident import Channel, Incident
 from commcast.model.message import DeliveryProgress
 from commcast.operations.desk import Desk, Plan, make_plan
 from commcast.operations.earlier_words import with_mistakes
-from commcast.operations.quiet_hours import STALE, reason_to_drop, writer_of
+from commcast.operations.held import STALE, quiet_until, reason_to_drop, writer_of
 from commcast.plan.notices import Notice
 from commcast.plan.readers import SEND
-from commcast.plan.reasons import HELD_BACK
+from commcast.plan.reasons import HELD_BACK, QUIET_HOURS
 from commcast.providers import registry
 from commcast.providers.base import Adapter
 
@@ -67,7 +67,7 @@ def send_released(desk: Desk, worker: Worker, incident: Incident, *, late: bool 
 
 
 def hand_over(desk: Desk, worker: Worker, plan: Plan, *, risen: bool = False) -> Delivered:
-    """Hand over what is frozen of an incident, and what quiet hours held back until now.
+    """Hand over what is frozen of an incident, and what quiet hours or a provider held back until now.
 
     `risen` means that the ledger's generation has just risen.
     """
@@ -124,7 +124,7 @@ def _is_frozen(connection: Connection, notice: Notice) -> bool:
 
 
 def _let_go(desk: Desk, ledger: Ledger, plan: Plan, held: Sequence[HeldRow]) -> int:
-    """Make the words of what quiet hours held back and may go now.
+    """Make the words of what quiet hours held back and may go now, and of what could not go in time.
 
     Returns how many readers are not told because nobody has written since.
     """
@@ -144,6 +144,8 @@ def _let_go(desk: Desk, ledger: Ledger, plan: Plan, held: Sequence[HeldRow]) -> 
 def _thawed(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory, writer: PendingRows) -> Thawed:
     if reason := reason_to_drop(desk, plan, row, history):
         return Thawed(row, None, reason)
+    if until := quiet_until(desk, plan, row):
+        return Thawed(row, None, QUIET_HOURS, until)
     reader = writer.reader(row.key, row.address, row.audience, row.recipient)
     return Thawed(row, writer.written(reader, SEND, history))
 

@@ -12,7 +12,7 @@ from commcast.model.history import ERASED, ReaderHistory
 from commcast.model.incident import Channel, Level, Recipient
 from commcast.plan import reasons
 from commcast.plan.corrections import has_right_words, is_for_others
-from commcast.plan.notices import Notice
+from commcast.plan.notices import Notice, NoticeKind
 from commcast.plan.reminders import end_of_quiet, next_morning, quiet_hours
 
 
@@ -93,6 +93,8 @@ def _not_due(recipient: Recipient, notice: Notice, history: ReaderHistory) -> st
     knows = history.told or notice.told_elsewhere
     if notice.is_end and not knows and recipient.level is not Level.END:
         return reasons.NEVER_TOLD
+    if notice.kind is NoticeKind.HOLDING and history.news_waits:
+        return reasons.NEWS_WAITS
     if notice.keeps is not None and history.promised != notice.keeps:
         return reasons.NO_TEXT_PROMISED
     if history.told_wrong:

@@ -111,7 +111,25 @@ def test_what_must_not_go_any_more_is_skipped_at_the_claim(ledger: Ledger) -> No
     assert (late.claims, late.expired) == ((), 1)
     found = {key: (row.state.value, row.reason) for key, row in told(ledger).items()}
     gone = dict.fromkeys("ab", ("skipped", "opted out")) | dict.fromkeys("cd", ("claimed", ""))
-    assert found == gone | {"e": ("skipped", "expired: its promise had passed")}
+    assert found == gone | {"e": ("held", "its promise had passed: it is written anew")}
+
+
+@pytest.mark.parametrize(("change", "state"), [
+    ({"notice": "holding:2026-11-21T09:25:00Z"}, "skipped"),  # the next one says the same
+    ({"doubted": 1}, "unknown"),  # they may have had it
+    ({"channel": "sms"}, "skipped"),  # they get an email as well
+    ({}, "held"),
+])  # fmt: skip
+def test_only_an_update_that_nobody_can_have_had_is_written_anew(
+    ledger: Ledger, change: dict[str, Any], state: str
+) -> None:
+    broadcast = fill(ledger, "a", row=replace(ROW, expires_at=NOW))
+    if change:
+        do(ledger, lambda connection: connection.execute(schema.delivery.update().values(**change)))
+    assert claim(ledger, broadcast, now=NOW).expired == 1
+    assert [row.state.value for row in told(ledger).values()] == [state]
+    due = ask(ledger, broadcasts.held_rows, "pay7", NOW)
+    assert [row.key for row in due] == (["a"] if state == "held" else [])
 
 
 def test_what_may_go_now_is_counted_by_notice(ledger: Ledger) -> None:

@@ -22,6 +22,7 @@ from commcast.ledger.tables import OWN_STORY
 from commcast.model.incident import Channel
 from commcast.model.message import OutcomeKind
 from commcast.oncall.nudges import Nudge
+from commcast.operations.status import read_status
 from tests.support.desk import START, Bench, update_text, write_incident
 from tests.support.providers import FakeAdapter
 from tests.support.scenario import (
@@ -393,6 +394,29 @@ def test_news_that_nobody_got_is_never_called_no_change(tmp_path: Path) -> None:
     assert "Cards fail everywhere in Europe." in told.text
     assert "We had promised to write by 10:25 CET" in told.text
     assert "nothing new to report" not in told.text
+
+
+def test_a_first_message_survives_its_provider(tmp_path: Path) -> None:
+    """The provider refuses us from the first message on, for 45 minutes; the owner sleeps."""
+    story = Story(tmp_path, extra=SILENCE)
+    story.bench.adapter = refusing
+    story.declare()
+    nudges = []
+    for minute in range(1, 46):
+        nudges += [each.id for each in nudges_of(story.bench, 1, minutes=1)]
+        overdue = read_status(story.bench.desk, story.bench.ledger, None).overdue
+        assert overdue == (("pay7",) if minute > 10 else ()), minute
+    by_mail = [f"nudge:untold:email:1:2026-11-21T{by}:00Z" for by in ("09:25", "09:45", "10:05")]
+    assert [each for each in nudges if ":sms:" not in each] == by_mail, "and none says that an update is due"
+    story.bench.adapter = story.adapter
+    story.minutes(3)
+    for reader in (ANN, BOB, SU):
+        (told,) = story.by(reader)
+        assert (told.kind, "As of Sat 21 Nov 2026, 10:05 CET" in told.text) == ("Investigating", True)
+        assert "Next update: by 11:05 CET" in told.text
+    assert read_status(story.bench.desk, story.bench.ledger, None).overdue == ()
+    story.until(65)
+    assert [each.kind for each in story.by(ANN)] == ["Investigating", "No change"], "then its promise is kept"
 
 
 def nudges_of(bench: Bench, count: int, minutes: float) -> list[Nudge]:

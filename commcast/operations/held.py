@@ -1,23 +1,29 @@
-"""What quiet hours held back: whether it still goes, and with which words."""
+"""What quiet hours or a provider held back: whether it is still sent, and with which words."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from commcast.delivery.freeze import TEXT_STANDS
 from commcast.delivery.rows import PendingRows
 from commcast.ledger.broadcasts import HeldRow
 from commcast.ledger.store import Ledger
 from commcast.model.history import ReaderHistory, Said
-from commcast.model.incident import Channel
+from commcast.model.incident import Channel, Update
 from commcast.operations.desk import Desk, Plan
-from commcast.plan.cadence import promises
+from commcast.plan.cadence import interval, promises
 from commcast.plan.due import follow_up_notice
-from commcast.plan.notices import Hold, Notice, NoticeKind, kind_of, notice_of
+from commcast.plan.notices import Hold, Notice, NoticeKind, broken_promises, kind_of, notice_of
 from commcast.plan.promises import last_news, promised_text
-from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
+from commcast.plan.reminders import end_of_quiet, offset_of, quiet_hours, reminder_notice, still_ahead
 
 STALE = "expired: nobody has written since, long after the promise"
+ANEW_FOR = timedelta(
+    days=1
+)  # facts that are older are not sent by themselves, however long a provider was down
 
 
 def reason_to_drop(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory) -> str:
@@ -36,7 +42,17 @@ def reason_to_drop(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory)
         plan.incident, row.number, newest, desk.now
     ):
         return "begun, or moved, by the time quiet hours ended"
+    if row.expired:
+        return STALE if desk.now - newest.at > ANEW_FOR else ""
     return STALE if history.promised is None and _is_old(desk, plan, row) else ""
+
+
+def quiet_until(desk: Desk, plan: Plan, row: HeldRow) -> datetime | None:
+    """Return when the reader of words that are written anew may be texted, None for now."""
+    newest = plan.incident.update(max(plan.history.releases))
+    hours = quiet_hours(newest.severity, Channel(row.channel), desk.config)
+    zone = str(row.recipient.get("timezone") or desk.config.organisation.zone)
+    return end_of_quiet(desk.now, hours, ZoneInfo(zone)) if hours and row.expired else None
 
 
 def writer_of(desk: Desk, ledger: Ledger, plan: Plan, row: HeldRow) -> PendingRows:
@@ -74,12 +90,27 @@ def held_notice(desk: Desk, plan: Plan, row: HeldRow) -> Notice:
         next_update_by=current.next_update_by,
         after=max(before, default=0),
     )
+    promised = notice.next_update_by.get(row.audience)
+    if row.expired and not before:  # its readers did not join late: nothing could be sent to them
+        notice = replace(notice, events=notice.events | {"first"})
+    if row.expired and newest.window is None:
+        if promised is None or promised > desk.now + plan.known.hold_before(desk.config):
+            return notice
+        broken = broken_promises(plan.history, channel, (row.audience,), desk.now)
+        return replace(notice, next_update_by=_next_promises(desk, plan, newest), broken=broken)
     if not _is_old(desk, plan, row):
         return notice
     if newest.window is None:
         return replace(notice, keeps=desk.now)
     # The times that planned work names have passed.
     return replace(notice, holds={row.audience: Hold(last_news(plan.incident, newest), 1)})
+
+
+def _next_promises(desk: Desk, plan: Plan, newest: Update) -> Mapping[str, datetime]:
+    """Return the promise to each audience of words that are written anew: a whole wait from now on."""
+    cadence, now = desk.config.cadence_of(newest.severity), desk.now
+    waits = {name: interval(cadence, plan.incident, newest, name, at=now) for name in desk.config.audiences}
+    return {name: (now + wait).replace(second=0, microsecond=0) for name, wait in waits.items()}
 
 
 def _is_before(said: Said, row: HeldRow) -> bool:
