@@ -263,15 +263,24 @@ def _outcomes(each: Telling) -> Iterator[str]:
 
 
 def _reasons(record: Record) -> Iterator[str]:
-    """Yield why deliveries were skipped, each reason once."""
+    """Yield why deliveries were rejected, wait or were skipped, each cause once with its count.
+
+    What a server says differs from reader to reader: the words before the first colon are the cause.
+    """
+    causes: dict[tuple[str, str], str] = {}
     counts: Counter[str] = Counter()
+    for one in record.said:
+        if one.reason and (word := _WITH_CAUSE.get(one.state)):
+            cause = causes.setdefault((word, one.reason.partition(": ")[0]), f"{word}: {one.reason}")
+            counts[cause] += one.count
     for each in chain.from_iterable(record.tellings.values()):
         counts.update({outcome: count for outcome, count in each.outcomes.items() if ": " in outcome})
     for outcome, count in counts.items():
         yield f"  {count:,} {outcome[:_LONGEST_REASON]}"
 
 
-_LONGEST_REASON = 76
+_LONGEST_REASON = 120
+_WITH_CAUSE = {"rejected": "rejected", "pending": "waiting", "held": "waiting"}
 
 
 def _nudge_line(each: StoryNudge, zone: ZoneInfo) -> str:
