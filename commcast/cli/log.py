@@ -17,6 +17,7 @@ from commcast.cli.present import NAMES, RECEIPTS, clock_in
 from commcast.cli.session import desk_to_read
 from commcast.errors import InputError, LedgerError
 from commcast.model.incident import Channel
+from commcast.model.message import NOT_BEGUN
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -270,7 +271,7 @@ def _reasons(record: Record) -> Iterator[str]:
     causes: dict[tuple[str, str], str] = {}
     counts: Counter[str] = Counter()
     for one in record.said:
-        if one.reason and (word := _WITH_CAUSE.get(one.state)):
+        if one.reason not in {"", NOT_BEGUN} and (word := _WITH_CAUSE.get(one.state)):
             cause = causes.setdefault((word, one.reason.partition(": ")[0]), f"{word}: {one.reason}")
             counts[cause] += one.count
     for each in chain.from_iterable(record.tellings.values()):

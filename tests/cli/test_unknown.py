@@ -23,7 +23,7 @@ from commcast.ledger.fence import stop_incident
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.unknowns import Act, acts
 from commcast.model.incident import Channel
-from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind, Receipt, ReceiptKind
+from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Receipt, ReceiptKind
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused, Seen, SuppressionEntry
 from tests.support.desk import Bench, numbered, write_desk, write_incident
@@ -333,7 +333,9 @@ def test_a_fault_of_ours_leaves_all_waiting_and_log_says_why(
     said = run("send", "pay7", "--yes", folder=tmp_path, expect=78).stderr
     assert "Fix that, then: commcast resume pay7" in said
     assert states(bench) == {"pending": 5}
-    assert "waiting: our limit is reached" in run("log", "pay7", folder=tmp_path).stdout
+    shown = run("log", "pay7", folder=tmp_path).stdout
+    assert "waiting: our limit is reached" in shown
+    assert NOT_BEGUN not in shown  # those behind only wait for their turn
     by(monkeypatch, accepted)
     run("resume", "pay7", folder=tmp_path)
     assert states(bench) == {"accepted": 5}
