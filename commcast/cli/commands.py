@@ -74,7 +74,7 @@ _COMMANDS = {
     },
     "Unknown deliveries": {
         "reconcile": "Ask providers about deliveries of unknown outcome.",
-        "unknown:resend": "Send again what may or may not have arrived; anyone who did get it gets it twice.",
+        "unknown:resend": "Send again what may or may not have arrived, or what was rejected.",
         "unknown:settle": "Record the outcome of unknown deliveries, if you know it.",
     },
     "Set up": {

@@ -17,6 +17,7 @@ from commcast.cli.present import NAMES, RECEIPTS, clock_in
 from commcast.cli.session import desk_to_read
 from commcast.errors import InputError, LedgerError
 from commcast.model.incident import Channel
+from commcast.model.message import NOT_BEGUN
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -263,15 +264,24 @@ def _outcomes(each: Telling) -> Iterator[str]:
 
 
 def _reasons(record: Record) -> Iterator[str]:
-    """Yield why deliveries were skipped, each reason once."""
+    """Yield why deliveries were rejected, wait or were skipped, each cause once with its count.
+
+    What a server says differs from reader to reader: the words before the first colon are the cause.
+    """
+    causes: dict[tuple[str, str], str] = {}
     counts: Counter[str] = Counter()
+    for one in record.said:
+        if one.reason not in {"", NOT_BEGUN} and (word := _WITH_CAUSE.get(one.state)):
+            cause = causes.setdefault((word, one.reason.partition(": ")[0]), f"{word}: {one.reason}")
+            counts[cause] += one.count
     for each in chain.from_iterable(record.tellings.values()):
         counts.update({outcome: count for outcome, count in each.outcomes.items() if ": " in outcome})
     for outcome, count in counts.items():
         yield f"  {count:,} {outcome[:_LONGEST_REASON]}"
 
 
-_LONGEST_REASON = 76
+_LONGEST_REASON = 120
+_WITH_CAUSE = {"rejected": "rejected", "pending": "waiting", "held": "waiting"}
 
 
 def _nudge_line(each: StoryNudge, zone: ZoneInfo) -> str:

@@ -146,16 +146,18 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
             "See: commcast doctor --connect"
         )
     for trouble in delivered.troubles:
-        verb = "resume" if delivered.refuses_everybody else "send"
         if trouble.refuses:
-            say(f"{trouble.provider} refused us: {trouble.why}. Fix that, then: commcast {verb} {incident}")
+            say(f"{trouble.provider} refused us: {trouble.why}. Fix that, then: commcast resume {incident}")
         else:
             say(
                 f"{trouble.provider} is down or busy: {trouble.why}. "
                 f"The next tick continues, or: commcast send {incident}"
             )
     if rejected := delivered.outcomes["rejected"]:
-        say(f"{rejected:,} were rejected individually. Why: commcast log {incident}")
+        say(
+            f"{rejected:,} were rejected individually. Why: commcast log {incident}. "
+            f"To send to them again: commcast resend {incident} --rejected"
+        )
     if delivered.expired:
         say(
             f"{delivered.expired:,} were not told: the promise in this message has passed. "

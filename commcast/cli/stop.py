@@ -84,7 +84,7 @@ def resume(
         codes = [ExitCode.DONE]
         for one in sorted(in_progress) if everything else [wanted]:
             with ProgressBar() as progress:
-                delivered = _deliver(desk, worker_for(desk, ledger, progress), one)
+                delivered = deliver(desk, worker_for(desk, ledger, progress), one)
             words = delivered_in_words(delivered) or "nothing more to deliver"
             still = f", still stopped by {delivered.stopped_by}" if delivered.stopped_by else ""
             show_prose(f"{one}: {words}{still}")
@@ -97,7 +97,7 @@ def resume(
     raise typer.Exit(gravest(codes))
 
 
-def _deliver(desk: Desk, worker: Worker, incident: str) -> Delivered:
+def deliver(desk: Desk, worker: Worker, incident: str) -> Delivered:
     """Deliver what is open and, if the file is in order, what is released and due, as a tick would."""
     from commcast.delivery.worker import stopping_on_interrupt
     from commcast.operations.desk import check_story

@@ -1,4 +1,4 @@
-"""The commands resend and settle: a person decides about deliveries of unknown outcome."""
+"""The commands resend and settle: a person decides about deliveries that are unknown or rejected."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from commcast.cli.progress import ProgressBar
 from commcast.cli.recipients import channel_and_key
 from commcast.cli.reconcile import check_known, configured_providers
 from commcast.cli.session import desk_now, ledger_of, who, worker_for
+from commcast.cli.stop import deliver
 from commcast.errors import DecisionNeeded, ExitCode, InputError, gravest
 from commcast.model.incident import Channel
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.ledger.resolutions import Candidate
     from commcast.ledger.store import Ledger
+    from commcast.ledger.tables import State
     from commcast.ledger.unknowns import Which
     from commcast.operations.desk import Desk
 
@@ -56,7 +58,8 @@ class As(StrEnum):
 
 def resend(
     incident: IdArgument = None,
-    unknown: UnknownOption = False,
+    unknown: Annotated[bool, typer.Option("--unknown", help="Those whose outcome is unknown.")] = False,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Those that a provider refused.")] = False,
     to: options.AddresseeOption = None,
     by: options.ByOption = None,
     yes: options.YesOption = False,
@@ -64,24 +67,29 @@ def resend(
     as_json: options.JsonOption = False,
     folder: options.FolderOption = None,
 ) -> None:
-    """Send again what may or may not have arrived; anyone who did get it gets it twice.
+    """Send again what may or may not have arrived, or what was rejected.
 
-    Nothing does this automatically. An email over SMTP keeps its Message-ID, so that mail systems can drop a
-    second copy. Readers who opted out, got a newer update or whose promise has passed are left out. Exits
-    like a delivery: 0 done, 1 unknown again or some left out, 5 not confirmed or all left out, 75 try again,
-    78 refused.
+    Nothing does this automatically. Unknown: anyone who did get it gets it twice; an email over SMTP keeps
+    its Message-ID, so that mail systems can drop a second copy. Rejected: nobody gets it twice; suppressed
+    addresses stay suppressed (see: commcast recipients). Readers who opted out, got a newer update or whose
+    promise has passed are left out; a rejected update is then written anew. Exits like a delivery: 0 done, 1
+    unknown again or some left out, 5 not confirmed or all left out, 75 try again, 78 refused.
 
     Example: commcast resend pay7 --unknown
     """
-    _check_named(unknown, "resend")
+    from commcast.ledger.tables import State
+
+    if unknown == rejected:
+        refuse("", "resend needs --unknown or --rejected", "write: commcast resend --unknown, or --rejected")
+    state = State.REJECTED if rejected else State.UNKNOWN
     desk = desk_now(folder)
     with ledger_of(desk, dry_run=dry_run) as ledger:
-        which, found = _found(desk, ledger, incident, to)
+        which, found = _found(desk, ledger, incident, to, state)
         if not which.incident or not found:
             _tell_nothing(which, _counts(found, Counter(), dry_run=dry_run) if as_json else None, "resend")
             return
         _check_not_stopped(ledger, which.incident)
-        lines = list(_resend_lines(desk.config, which.incident, found, to))
+        lines = list(_resend_lines(desk.config, which, found, to))
         if dry_run and as_json:
             _show_counts("resend", which.incident, _counts(found, Counter(), dry_run=True))
             return
@@ -91,15 +99,15 @@ def resend(
         say("\n".join(lines))
         going = sum(not each.unfit for each in found)
         if not going:
+            settle_ = f"\n  commcast settle {which.incident} --unknown --as accepted" if unknown else ""
             raise DecisionNeeded(
-                "Nothing was sent again. Post an update, or record what became of these:\n"
-                f"  commcast update {which.incident}\n"
-                f"  commcast settle {which.incident} --unknown --as accepted"
+                f"Nothing was sent again. Post an update{', or record what became of these' * unknown}:\n"
+                f"  commcast update {which.incident}{settle_}"
             )
         if not yes:
             _ask_whether(desk, f"Send {_messages(going)} again?", going, "nothing was sent again")
         with going_on_unread():
-            raise typer.Exit(_send_again(desk, ledger, which.incident, found, by or who(), as_json))
+            raise typer.Exit(_send_again(desk, ledger, which, found, by or who(), as_json))
 
 
 def settle(
@@ -120,11 +128,12 @@ def settle(
     from commcast.ledger.resolutions import settle_by_hand
     from commcast.ledger.tables import State
 
-    _check_named(unknown, "settle")
+    if not unknown:
+        refuse("", "settle needs --unknown", "write: commcast settle --unknown")
     reason = _checked_reason(because)
     desk = desk_now(folder)
     with ledger_of(desk) as ledger:
-        which, found = _found(desk, ledger, incident, to)
+        which, found = _found(desk, ledger, incident, to, State.UNKNOWN)
         if not found:
             _tell_nothing(which, _settled_counts(0, 0, as_) if as_json else None, "settle")
             return
@@ -143,16 +152,10 @@ def settle(
         show_prose(f"{meanwhile:,} were answered or sent again meanwhile, and stay as they are.")
 
 
-def _check_named(unknown: bool, command: str) -> None:
-    """Raise InputError without --unknown, which says what the command is about."""
-    if not unknown:
-        refuse("", f"{command} needs --unknown", f"write: commcast {command} --unknown")
-
-
 def _found(
-    desk: Desk, ledger: Ledger, incident: str | None, to: str | None
+    desk: Desk, ledger: Ledger, incident: str | None, to: str | None, state: State
 ) -> tuple[Which, Sequence[Candidate]]:
-    """Return the incident and address that are meant, and their unknown deliveries."""
+    """Return the incident and address that are meant, and their deliveries in this state."""
     from commcast.ledger.resolutions import candidates
     from commcast.ledger.settle import settle_lost
     from commcast.ledger.unknowns import Which, doubt_groups
@@ -162,20 +165,22 @@ def _found(
     with ledger.write() as connection:
         settle_lost(connection, clock())
     with ledger.read() as connection:
-        named = dict.fromkeys(each for each, _, _ in doubt_groups(connection, Which(None, channel, key)))
+        named = dict.fromkeys(
+            each for each, _, _ in doubt_groups(connection, Which(None, channel, key, state))
+        )
         if incident is None and len(named) > 1:
-            refuse("", f"{len(named)} incidents have unknown deliveries", f"say which: {', '.join(named)}")
-        which = Which(incident or next(iter(named), None), channel, key)
+            refuse("", f"{len(named)} incidents have {state} deliveries", f"say which: {', '.join(named)}")
+        which = Which(incident or next(iter(named), None), channel, key, state)
         return which, candidates(connection, which, clock()) if which.incident else ()
 
 
 def _tell_nothing(which: Which, document: Mapping[str, Any] | None, command: str) -> None:
-    """Say that nothing is unknown, as JSON if there is a `document` to complete."""
+    """Say that there is nothing of this kind, as JSON if there is a `document` to complete."""
     if document is not None:
         _show_counts(command, which.incident, document)
     else:
         to_them = " to this address" if which.key else ""
-        show(f"Nothing{to_them} is unknown{f' of {which.incident}' if which.incident else ''}.")
+        show(f"Nothing{to_them} is {which.state}{f' of {which.incident}' if which.incident else ''}.")
 
 
 def _people(found: Sequence[Candidate], to: str | None) -> Iterator[str]:
@@ -218,16 +223,18 @@ def _check_not_stopped(ledger: Ledger, incident: str) -> None:
             raise DecisionNeeded(stopped_in_words(incident, stops[0].by))
 
 
-def _resend_lines(config: Config, incident: str, found: Sequence[Candidate], to: str | None) -> Iterator[str]:
+def _resend_lines(config: Config, which: Which, found: Sequence[Candidate], to: str | None) -> Iterator[str]:
     """Yield what a person needs to know: who gets it again, who does not and why, and what that means."""
     going = [each for each in found if not each.unfit]
     providers = configured_providers(config)
+    is_unknown = which.state == "unknown"
     if going:
-        yield f"{incident}: would be sent again, although it may have arrived:"
+        although = "it may have arrived" if is_unknown else "it was rejected"
+        yield f"{which.incident}: would be sent again, although {although}:"
         yield from _people(going, to)
     for why, count in Counter(each.unfit for each in found if each.unfit).items():
         yield f"  left out: {count:,}, {why}"
-    if not going:
+    if not going or not is_unknown:
         return
     yield from wrapped("Anyone who did get it gets it twice.")
     by_smtp = {each.channel for each in going if providers.get(each.channel) == "smtp"}
@@ -243,7 +250,7 @@ def _resend_lines(config: Config, incident: str, found: Sequence[Candidate], to:
     for provider, count in had_by.items():
         if _keeps_records(config, provider):
             yield from wrapped(f"{provider} has not been asked about {count:,} of them yet. First:")
-            yield f"  commcast reconcile {incident}"
+            yield f"  commcast reconcile {which.incident}"
 
 
 def _keeps_records(config: Config, provider: str) -> bool:
@@ -274,13 +281,13 @@ def _counts(found: Sequence[Candidate], became: Counter[str], *, dry_run: bool =
 
 
 def _send_again(
-    desk: Desk, ledger: Ledger, incident: str, found: Sequence[Candidate], by: str, as_json: bool
+    desk: Desk, ledger: Ledger, which: Which, found: Sequence[Candidate], by: str, as_json: bool
 ) -> ExitCode:
     """Record the decision, deliver as always, and show the outcomes."""
     from commcast.delivery.worker import Delivered, stopping_on_interrupt
     from commcast.ledger.resolutions import send_again, states_of
-    from commcast.ledger.tables import State
 
+    incident = which.incident or ""
     going = [each for each in found if not each.unfit]
     with ProgressBar() as progress:
         worker = worker_for(desk, ledger, progress)
@@ -288,11 +295,14 @@ def _send_again(
             worker.adapter_for(Channel(channel))  # raises ConfigError before anything is decided
         with stopping_on_interrupt(ledger, incident, clock):
             with ledger.write() as connection:
-                chosen = send_again(connection, going, by=by, now=clock())
-            delivered = worker.deliver(incident) if chosen else Delivered()
+                chosen = send_again(connection, going, which.state, by=by, now=clock())
+            delivered = Delivered()
+            if chosen:
+                is_unknown = which.state == "unknown"
+                delivered = worker.deliver(incident) if is_unknown else deliver(desk, worker, incident)
     with ledger.read() as connection:
         became = Counter(state.value for state in states_of(connection, chosen))
-        left = State.UNKNOWN in states_of(connection, [each.delivery for each in found])
+        left = which.state in states_of(connection, [each.delivery for each in found])
     own = ExitCode.UNKNOWN_OUTCOME if left else ExitCode.DONE
     code = gravest([delivered.exit_code(desk.config.send.tolerate), own])
     if as_json:

@@ -20,6 +20,9 @@ LONGEST_RETRY = 3_600.0  # seconds: a provider's "try again later" is not believ
 SHORTEST_PAUSE = 1.0  # seconds: "at once" is not an answer to "too many"
 _LATEST_AFTER = 5.0  # seconds after a named time within which the processes that wait for it come back
 GREYLISTED = 60.0  # seconds: one reader's "not now" waits for a later run
+NEXT_IN_LINE = (
+    300.0  # seconds that a reader waits who may be the cause of a refusal: the next run begins with others
+)
 
 
 @dataclass(slots=True)
@@ -44,6 +47,8 @@ class CircuitBreaker:
     chance: Callable[[], float] = random.random
     _failed_in_row: int = 0
     _unknown_in_row: int = 0
+    _unclear_in_row: int = 0
+    _unclear: str = ""
     _last_failed: int = -1
     _refused_first: int = 0
 
@@ -63,14 +68,24 @@ class CircuitBreaker:
     def heed(self, outcome: Outcome, request: int) -> None:
         """Take one answer into account. `request` is the number of the request that it answers."""
         if outcome.kind is OutcomeKind.ACCEPTED:
-            self._failed_in_row, self._unknown_in_row, self.accepts = 0, 0, True
+            self._failed_in_row = self._unknown_in_row = self._unclear_in_row = 0
+            self.accepts = True
         elif outcome.kind is OutcomeKind.REJECTED:
-            self._failed_in_row = self._unknown_in_row = 0
+            self._failed_in_row = self._unknown_in_row = self._unclear_in_row = 0
             self._heed_refusal(outcome)
         elif outcome.kind is OutcomeKind.UNKNOWN or outcome.blame is Blame.PROVIDER:
             self._heed_failure(outcome, request)
         elif outcome.blame is Blame.ACCOUNT:
             self.refused = self.refused or outcome.detail or NO_REASON
+        elif outcome.blame is Blame.UNCLEAR:
+            self._unclear, self._unclear_in_row = outcome.detail or NO_REASON, self._unclear_in_row + 1
+            if self._unclear_in_row >= min(FAILURES_IN_A_ROW, self.patience):
+                self.refused = self.refused or self._unclear
+
+    def conclude(self) -> None:
+        """Judge a run that is over: if several were refused, unclear why, and nobody accepted, it is us."""
+        if self._unclear_in_row > 1 and not self.accepts:
+            self.refused = self.refused or self._unclear
 
     def wait(self, outcome: Outcome) -> float:
         """Return in how many seconds to try again what was not taken, never before a named time."""
@@ -79,6 +94,8 @@ class CircuitBreaker:
             return min(named + min(named / 10, _LATEST_AFTER) * self.chance(), LONGEST_RETRY)
         if outcome.blame is Blame.RECIPIENT:
             return 0.0 if outcome.detail == NOT_BEGUN else GREYLISTED
+        if outcome.blame is Blame.UNCLEAR:
+            return NEXT_IN_LINE
         # Seconds, not minutes: somebody waits at the shell, and the next tick tries again anyway.
         return min(2.0 ** (self._failed_in_row // 4), 8.0) * (1 + self.chance()) / 2
 

@@ -262,6 +262,7 @@ class BroadcastRun:
 
     async def _conclude(self) -> None:
         """Suppress those whom the provider refuses for good, and count what waits."""
+        self._breaker.conclude()
         if self._breaker.is_silent:
             self._limiter.asked_to_pause(AFTER_SILENCE)
         refused, closed_until = self._breaker.to_suppress, self._limiter.closed_until

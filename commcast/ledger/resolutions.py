@@ -1,4 +1,6 @@
-"""Settles unknown deliveries: a person decides, or a provider's records show what happened."""
+"""Settles unknown deliveries, and sends rejected ones again: a person decides, or a provider's records show
+what happened.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, sele
 from commcast.errors import DecisionNeeded
 from commcast.ledger import tables
 from commcast.ledger.fence import stops_in_force
-from commcast.ledger.tables import WAITING, State, What, one_of
+from commcast.ledger.tables import IS_WRITTEN_ANEW, WAITING, State, What, one_of
 from commcast.ledger.unknowns import Doubt, Which, ids_of_others, put_acts, unless_erased
 from commcast.model.incident import END_STATUSES
 
@@ -22,7 +24,7 @@ _suppression, _act = tables.suppression, tables.act
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An unknown delivery that a person may decide about.
+    """An unknown or rejected delivery that a person may decide about.
 
     `unfit` says why it must not be sent again, "" if it may. `was_asked` says whether a provider's records
     were checked since it was claimed.
@@ -40,7 +42,7 @@ class Candidate:
 
 
 def candidates(connection: Connection, which: Which, now: datetime) -> tuple[Candidate, ...]:
-    """Return the unknown deliveries that a person may decide about, in the order of freezing."""
+    """Return the deliveries that a person may decide about, in the order of freezing."""
     d = _delivery.c
     asked_since = select(_act.c.id).where(
         _act.c.delivery == d.id,
@@ -60,9 +62,14 @@ def candidates(connection: Connection, which: Which, now: datetime) -> tuple[Can
 
 
 def send_again(
-    connection: Connection, chosen: Sequence[Candidate], *, by: str, now: datetime
+    connection: Connection,
+    chosen: Sequence[Candidate],
+    state: State = State.UNKNOWN,
+    *,
+    by: str,
+    now: datetime,
 ) -> frozenset[int]:
-    """Queue the deliveries that a person chose, as far as they still may be sent; return which.
+    """Queue the deliveries that a person chose in this state, as far as they still may be sent; return which.
 
     Raises DecisionNeeded, and changes nothing, if an incident is stopped.
     """
@@ -70,17 +77,17 @@ def send_again(
     for incident in {each.incident for each in chosen}:
         if stops := stops_in_force(connection, incident):
             raise DecisionNeeded(stopped_in_words(incident, stops[0].by))
-        now_there = candidates(connection, Which(incident), now)
+        now_there = candidates(connection, Which(incident, state=state), now)
         fit.update(each.delivery for each in now_there if not each.unfit)
     values = {
         "state": State.PENDING,
-        "doubted": 1,
+        "doubted": int(state is State.UNKNOWN),
         "reason": f"to be sent again, says {by}",
         "not_before": None,
         "changed_at": now,
     }
     going = [each for each in chosen if each.delivery in fit]
-    return _decide(connection, going, values, What.RESEND, "", by, now)
+    return _decide(connection, going, state, values, What.RESEND, "", by, now)
 
 
 def settle_by_hand(
@@ -95,7 +102,7 @@ def settle_by_hand(
     """Record what a person knows about unknown deliveries; return which were settled."""
     reason = f"settled by {by}" + (f": {because}" if because else "")
     values = {"state": state, "reason": unless_erased(reason), "changed_at": now}
-    return _decide(connection, chosen, values, What.SETTLE, because, by, now)
+    return _decide(connection, chosen, State.UNKNOWN, values, What.SETTLE, because, by, now)
 
 
 def states_of(connection: Connection, deliveries: Collection[int]) -> list[State]:
@@ -133,12 +140,16 @@ def _why_unfit(now: datetime) -> ColumnElement[str]:
     over = _correlated(select(speaks_of.c.id).join(_release, its_update).where(later, is_end))
     return case(
         (d.address == "", "erased"),
+        (and_(d.state == State.REJECTED, d.doubted == 1), "an earlier copy may have arrived"),
         (d.composition.is_(None), "its words were never made"),
-        (opted_out.exists(), "opted out"),
+        (opted_out.exists(), case((d.state == State.REJECTED, "suppressed"), else_="opted out")),
         (overtaken(State.ACCEPTED, State.UNKNOWN).exists(), "newer words have gone to them"),
         (overtaken(*WAITING, State.CLAIMED).exists(), "newer words are on the way to them"),
         (over.exists(), "it is over by now"),
-        (d.expires_at <= now, "the promise in these words has passed"),
+        (
+            and_(d.expires_at <= now, ~and_(d.state == State.REJECTED, IS_WRITTEN_ANEW)),
+            "the promise in these words has passed",
+        ),
         else_="",
     )
 
@@ -150,6 +161,7 @@ def _correlated(query: Select[Any]) -> Select[Any]:
 def _decide(
     connection: Connection,
     chosen: Sequence[Candidate],
+    seen: State,
     values: dict[str, Any],
     what: What,
     detail: str,
@@ -163,7 +175,7 @@ def _decide(
         as_seen = (
             one_of(connection, _delivery.c.id, these),
             _delivery.c.attempts == attempts,
-            _delivery.c.state == State.UNKNOWN,
+            _delivery.c.state == seen,
         )
         rows = connection.execute(
             update(_delivery).where(*as_seen).values(**values).returning(_delivery.c.id)

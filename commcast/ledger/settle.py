@@ -17,6 +17,7 @@ from sqlalchemy import Connection, String, Update, and_, bindparam, case, or_, s
 from commcast.ledger import tables
 from commcast.ledger.tables import (
     IS_OPEN,
+    IS_PENDING,
     Prepared,
     State,
     as_json,
@@ -75,8 +76,10 @@ def close(connection: Connection, provider: str, until: datetime) -> None:
 
 
 def reopen(connection: Connection) -> None:
-    """End the pauses of all providers, because a person says so."""
+    """End the pauses of all providers and the waits of what they did not take, because a person says so."""
     connection.execute(update(pace).values(closed_until=None))
+    tried = and_(IS_PENDING, _delivery.c.attempts > 0, _delivery.c.not_before.is_not(None))
+    connection.execute(update(_delivery).where(tried).values(not_before=None))
 
 
 def pauses(connection: Connection, now: datetime) -> dict[str, datetime]:

@@ -21,18 +21,19 @@ _PROVIDER = func.coalesce(_delivery.c.provider, "")
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Selects unknown deliveries by incident, channel and address; None means any."""
+    """Selects unknown deliveries (or of another state) by incident, channel and address; None means any."""
 
     incident: str | None = None
     channel: str | None = None
     key: str | None = None
+    state: State = State.UNKNOWN
 
     @property
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions on a delivery, including that it is unknown."""
+        """The conditions on a delivery."""
         wanted = ((column, getattr(self, column.name)) for column in fields_of(Which, _delivery))
         named = (column == value for column, value in wanted if value is not None)
-        return [_delivery.c.state == State.UNKNOWN, IS_FROZEN, *named]
+        return [IS_FROZEN, *named]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Act:
 
 
 def doubt_groups(connection: Connection, which: Which) -> dict[tuple[str, str, str], int]:
-    """Count unknown deliveries by (incident, channel, provider or ""), in a stable order."""
+    """Count these deliveries by (incident, channel, provider or ""), in a stable order."""
     d = _delivery.c
     rows = connection.execute(
         select(d.incident, d.channel, _PROVIDER, func.count())

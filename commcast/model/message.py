@@ -124,12 +124,14 @@ class Blame(StrEnum):
 
     recipient  this address only; the others are not affected
     provider   the provider as a whole is down or busy: the next tick tries again (exit 75)
-    account    credentials or sender are refused: the broadcast stops at once (exit 78)
+    account    our credentials, sender, limit or content: the broadcast stops at once (exit 78)
+    unclear    this address or us, it does not say: the row waits, and several in a row are about us
     """
 
     RECIPIENT = "recipient"
     PROVIDER = "provider"
     ACCOUNT = "account"
+    UNCLEAR = "unclear"
 
 
 class Outcome(NamedTuple):

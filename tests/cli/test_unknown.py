@@ -23,11 +23,20 @@ from commcast.ledger.fence import stop_incident
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.unknowns import Act, acts
 from commcast.model.incident import Channel
-from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind, Receipt, ReceiptKind
+from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Receipt, ReceiptKind
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused, Seen, SuppressionEntry
 from tests.support.desk import Bench, numbered, write_desk, write_incident
-from tests.support.providers import FakeAdapter, FakeRecords, SayingRecords, die_over, seeing, taken
+from tests.support.providers import (
+    FakeAdapter,
+    FakeRecords,
+    SayingRecords,
+    accepted,
+    address_of,
+    die_over,
+    seeing,
+    taken,
+)
 from tests.support.terminal import at_terminal, bench_now, every_byte, just_now, missing, run, run_at_terminal
 
 RESEND = ("resend", "pay7", "--unknown")
@@ -238,6 +247,77 @@ def test_of_a_stopped_incident_or_with_settings_that_cannot_work_nothing_is_sent
     config.write_text(text.replace('security = "none"', 'security = "none"\nuser = "status"'))
     run(*RESEND, "--yes", folder=bench.folder, expect=78)
     nothing_left(bench)
+
+
+# --- what was rejected
+
+
+def rejecting(item: Delivery) -> Outcome:
+    """Refuse ann (for a fault that is ours) and bob, who has no mailbox."""
+    name = address_of(item).partition("@")[0]
+    if name not in {"ann", "bob"}:
+        return Outcome(item.delivery, OutcomeKind.ACCEPTED)
+    words = "no such mailbox (550 5.1.1)" if name == "bob" else f"our mistake (550: {name})"
+    return Outcome(item.delivery, OutcomeKind.REJECTED, words, suppress=name == "bob")
+
+
+def test_what_was_rejected_is_sent_again_but_to_nobody_who_is_suppressed_or_may_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_incident(write_desk(tmp_path), at=just_now())
+    bench = Bench(tmp_path, now=datetime.now(UTC))
+    bench.release()
+    bench.freeze()
+    by(monkeypatch, rejecting)
+    said = run("resume", "pay7", folder=tmp_path, expect=1).stderr
+    assert "commcast resend pay7 --rejected" in said
+    assert states(bench) == {"accepted": 3, "rejected": 2}
+    shown = run("log", "pay7", folder=tmp_path).stdout
+    assert "  1 rejected: our mistake (550: ann)" in shown
+    assert "  1 rejected: no such mailbox (550 5.1.1)" in shown
+    again = ("resend", "pay7", "--rejected")
+    by(monkeypatch, accepted)
+    asked = run(*again, "--dry-run", folder=tmp_path).stdout
+    assert "although it was rejected:" in asked
+    assert "left out: 1, suppressed" in asked
+    assert "twice" not in asked
+    run(*again, folder=tmp_path, expect=5)  # nobody said yes
+    with bench.ledger.write() as connection:
+        connection.execute(update(schema.delivery).values(doubted=1))
+    assert "an earlier copy may have arrived" in run(*again, "--yes", folder=tmp_path, expect=5).stderr
+    with bench.ledger.write() as connection:  # and by then the promise in their words has passed
+        past = schema.stamp(datetime.now(UTC) - timedelta(seconds=1))
+        connection.execute(update(schema.delivery).values(doubted=0, expires_at=past))
+    result = run(*again, "--to", "ann@example.com", "--yes", "--by", "dana", folder=tmp_path)
+    assert "pay7: 1 message is released again: 1 accepted." in result.stdout
+    assert states(bench) == {"accepted": 4, "rejected": 1}
+    assert "released again by dana" in run("log", "pay7", folder=tmp_path).stdout
+    assert (
+        "Nothing to this address is rejected of pay7."
+        in run(*again, "--to", "ann@example.com", folder=tmp_path).stdout
+    )
+
+
+def test_a_fault_of_ours_leaves_all_waiting_and_log_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person's resume sends at once what waits for its turn."""
+    write_incident(write_desk(tmp_path), at=just_now())
+    bench = Bench(tmp_path, now=datetime.now(UTC))
+    bench.release()
+    bench.freeze()
+    limit = {"blame": Blame.ACCOUNT, "retry_after": 300.0}
+    refused = OutcomeKind.NOT_TAKEN
+    by(monkeypatch, lambda item: Outcome(item.delivery, refused, "our limit is reached", **limit))  # type: ignore[arg-type]
+    said = run("send", "pay7", "--yes", folder=tmp_path, expect=78).stderr
+    assert "Fix that, then: commcast resume pay7" in said
+    assert states(bench) == {"pending": 5}
+    shown = run("log", "pay7", folder=tmp_path).stdout
+    assert "waiting: our limit is reached" in shown
+    assert NOT_BEGUN not in shown  # those behind only wait for their turn
+    by(monkeypatch, accepted)
+    run("resume", "pay7", folder=tmp_path)
+    assert states(bench) == {"accepted": 5}
 
 
 @pytest.mark.usefixtures("person")

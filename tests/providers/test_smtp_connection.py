@@ -84,7 +84,7 @@ def got(script: Script) -> str:
     return "".join(to.removeprefix("reader")[0] for message in script.messages for to in message.recipients)
 
 
-HARD, SOFT, BYE, ODD = "550 5.7.1 no", "450 4.2.0 later", "421 4.3.2 bye", "299 2.9.9 what"
+HARD, SOFT, BYE, ODD = "550 5.1.1 no", "450 4.2.0 later", "421 4.3.2 bye", "299 2.9.9 what"
 DEAD = (CLOSE, STALL, GARBAGE, DRIP)
 WORDS = {CLOSE: "broke", STALL: "repl", DRIP: "repl", GARBAGE: "repl"}  # found in a detail
 
@@ -93,10 +93,9 @@ WORDS = {CLOSE: "broke", STALL: "repl", DRIP: "repl", GARBAGE: "repl"}  # found 
 FAILS: list[tuple[int, str, tuple[str, ...], str, str]] = [
     (1, "connect", ("554 5.7.1 no", BYE, *DEAD), "NNN", "NNN"),
     (1, "ehlo", (HARD, BYE, *DEAD), "NNN", "NNN"),
-    (1, "mail", (HARD, SOFT, BYE, "354 what", *DEAD), "NAA", "NAA"),
-    (1, "mail", ("552 5.3.4 too large",), "RAA", "RAA"),
+    (1, "mail", (HARD, "552 5.3.4 too large", SOFT, BYE, "354 what", *DEAD), "NAA", "NAA"),
     (1, "mail", (ODD,), "AAA", "AAA"),
-    (1, "rcpt", (HARD, "550 5.1.1 unknown", "552 5.2.2 full"), "RAA", "RAA"),
+    (1, "rcpt", (HARD, "552 5.2.2 full"), "RAA", "RAA"),
     (1, "rcpt", (SOFT, BYE, "354 what", *DEAD), "NAA", "NAA"),
     (1, "data", (SOFT, BYE, ODD, *DEAD), "NAA", "NAA"),
     (1, "data", (HARD,), "RAA", "RAA"),
@@ -110,7 +109,7 @@ FAILS: list[tuple[int, str, tuple[str, ...], str, str]] = [
     # The envelope of the second stands behind the body of the first.
     (2, "mail", (HARD, SOFT, "354 what", STALL, GARBAGE, DRIP), "ANA", "ANA"),
     (2, "mail", (BYE, CLOSE), "AAA", "AAA"),  # a fresh connection: nothing was said yet
-    (2, "rcpt", (HARD, "550 5.1.1 unknown"), "ARA", "ARA"),
+    (2, "rcpt", (HARD,), "ARA", "ARA"),
     (2, "rcpt", (SOFT, BYE, *DEAD), "ANA", "ANA"),
     (2, "data", (SOFT, BYE, ODD, *DEAD), "ANA", "ANA"),
     (2, "data", (HARD,), "ARA", "ARA"),
@@ -192,7 +191,7 @@ def test_a_sender_refused_gets_no_dot_at_all(monkeypatch: pytest.MonkeyPatch) ->
     (PIPELINING, {"dot": [HARD], "mail": [GOOD, GOOD, "503 5.5.1 not you"]}, "RAN", "2", 1),
     # One that says more than it was asked is not trusted with a body, nor with its next reply.
     (PIPELINING, {"data": ["354 go on\r\n250 2.0.0 ok"]}, "NAA", "23", 2),
-    (PIPELINING, {"data": ["354 go on\r\n554 5.7.1 no"]}, "NAA", "23", 2),
+    (PIPELINING, {"data": ["354 go on\r\n554 5.1.1 no"]}, "NAA", "23", 2),
     ((), {"mail": ["250 ok\r\n250 ok"]}, "NAA", "23", 2),
     ((), {"rcpt": ["250 ok\r\n354 go on"]}, "NAA", "23", 2),
     ((), {"data": ["354 go on\r\n250 ok"]}, "NAA", "23", 2),

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from commcast.model.message import Blame, Email, Outcome, OutcomeKind
 
+_READ = 1000  # characters of a server's text that are looked at
 _LONGEST_TEXT = 120  # characters of a server's text that we keep
 _QUEUE_ID = re.compile(
     r"queued as ([\w-]+)|\bid=([\w-]+)|InternalId=(\d+)|^2\.0\.0 ([\w-]+) Message accepted", re.ASCII
@@ -56,7 +57,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What an answer means at some stages; `said` is a pattern for all of `Answer.said`."""
+    """What an answer means at some stages; `said` is a pattern for all of `Answer.said`.
+
+    `text`, if it is set, has to be found in the server's text as well.
+    """
 
     stages: frozenset[SmtpStage]
     said: str
@@ -64,6 +68,7 @@ class Rule:
     blame: Blame
     words: str
     suppress: bool = False
+    text: str = ""
 
 
 OPENING = frozenset({SmtpStage.CONNECT, SmtpStage.TLS, SmtpStage.HELLO, SmtpStage.AUTH})
@@ -71,13 +76,23 @@ _BEFORE_DOT = frozenset(SmtpStage) - {SmtpStage.DOT}
 _CONNECT, _TLS, _AUTH = (frozenset({stage}) for stage in (SmtpStage.CONNECT, SmtpStage.TLS, SmtpStage.AUTH))
 _MAIL, _RCPT, _DOT = (frozenset({stage}) for stage in (SmtpStage.MAIL, SmtpStage.RCPT, SmtpStage.DOT))
 _CONTENT = frozenset({SmtpStage.DATA, SmtpStage.DOT})
+_READER = _RCPT | _CONTENT  # one transaction is one reader: what is said here may be about them
 
 _ACCEPTED, _REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
 _UNKNOWN, _NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
-_SERVER, _ACCOUNT, _ONE = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT
+_SERVER, _ACCOUNT, _ONE, _UNCLEAR = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT, Blame.UNCLEAR
+
+_NEXT_IN_LINE = 300.0  # seconds that a refused reader waits, so that the next run begins with others
+_LIMIT = r"\b(?:daily|hourly|sending|outgoing|message|rate)\b.*\b(?:limit|quota|rate exceeded)\b"
+_NO_USER = (
+    r"^(?!.*\bsender\b).*"
+    r"(?:\b(?:no such|unknown|invalid|unrout(?:e)?able) (?:user|recipient|mailbox|address)\b"
+    r"|\b(?:user|recipient|mailbox) (?:\S+ )?(?:unknown|not found|does(?:n't| not) exist)\b)"
+)
 
 # The first rule that matches applies. Sources: RFC 5321 3.8, 4.2 and 4.5.3.2; RFC 3463; RFC 4954; RFC 6531.
-# A server that checks the sender only at RCPT says 5.1.7 or 5.1.8 there: that is about us.
+# Relays may say only at RCPT or after the dot that our sender, limit or content is refused. So only what can
+# be about nothing but the reader ends a row; and only a code that says so, not words, suppresses somebody.
 # No STARTTLS, or an untrusted certificate: trying again fixes neither, a person has to.
 # A 421 after the dot is a refusal like any other 4xx: the server says that it did not accept the message.
 # fmt: off
@@ -94,16 +109,24 @@ OUTCOMES: tuple[Rule, ...] = (
     Rule(_MAIL, "missing", _REJECTED, _ONE, "the address needs SMTPUTF8, which the server does not offer"),
     Rule(_MAIL, "unsendable", _REJECTED, _ONE, "the message cannot be made into an email"),
     Rule(_MAIL | _RCPT, r"5\d\d 5\.6\.7", _REJECTED, _ONE, "the server refuses this non-ASCII address"),
-    Rule(_MAIL, r"552.*", _REJECTED, _ONE, "the message is too large for the server"),
+    Rule(_MAIL, r"552.*", _NOT_TAKEN, _ACCOUNT, "the message is too large, or our quota is used up"),
     Rule(_MAIL, r"5.*", _NOT_TAKEN, _ACCOUNT, "the sender was refused"),
     Rule(_MAIL, r"4.*", _NOT_TAKEN, _SERVER, "the server accepts no email for now"),
-    Rule(_RCPT, r"530.*|5\d\d 5\.1\.[78]", _NOT_TAKEN, _ACCOUNT, "the sender or login was refused"),
-    Rule(_RCPT, r"55[013] 5\.1\.\d+", _REJECTED, _ONE, "no such mailbox", suppress=True),
-    Rule(_RCPT, r"5.*", _REJECTED, _ONE, "the recipient was refused"),
+    Rule(_READER, r"5\d\d 5\.1\.[136]", _REJECTED, _ONE, "no such mailbox", suppress=True),
+    Rule(_READER, r"5\d\d 5\.(?:2\.[12]|7\.13)", _REJECTED, _ONE, "the mailbox is disabled or full"),
+    Rule(_READER, r"5\d\d 5\.(?:1\.90|4\.5)", _NOT_TAKEN, _ACCOUNT, "our sending limit is reached"),
+    Rule(_READER, r"530.*|5\d\d 5\.(?:1\.[78]|2\.252|7\.\d+)",
+         _NOT_TAKEN, _ACCOUNT, "our sender, login or message was refused"),
+    Rule(_READER, r"5\d\d 5\.(?:3\.4|6\.\d+)", _NOT_TAKEN, _ACCOUNT, "our message was refused"),
+    Rule(_READER, r"5.*", _NOT_TAKEN, _ACCOUNT, "our limit is reached", text=_LIMIT),
+    Rule(_READER, r"5.*", _REJECTED, _ONE, "the recipient is not known", text=_NO_USER),
+    Rule(_READER, r"5.*", _NOT_TAKEN, _UNCLEAR, "refused, and it does not say whether for us or this reader"),
+    Rule(_READER, r"45[24]|452 4\.5\.3|454 4\.7\.0",
+         _NOT_TAKEN, _SERVER, "the server takes no more from us for now"),
+    Rule(_RCPT, r"452 4\.3\.\d+", _NOT_TAKEN, _SERVER, "the server has no room for now"),
     Rule(_RCPT, r"4.*", _NOT_TAKEN, _ONE, "the recipient was not accepted for now"),
     Rule(_CONTENT, r"421.*|4\d\d 4\.3\.\d+", _NOT_TAKEN, _SERVER, "the server's mail system has a problem"),
     Rule(_CONTENT, r"4.*", _NOT_TAKEN, _ONE, "the message was not accepted for now"),
-    Rule(_CONTENT, r"5.*", _REJECTED, _ONE, "the message was refused"),
     Rule(_DOT, r"2.*", _ACCEPTED, _ONE, ""),
     Rule(_DOT, "lost", _UNKNOWN, _ONE, "the connection broke after the message was handed over"),
     Rule(_DOT, "silence", _UNKNOWN, _ONE, "no reply came after the message was handed over"),
@@ -118,8 +141,10 @@ _UNLISTED = Rule(frozenset(SmtpStage), "", _UNKNOWN, _ONE, "no rule covers this 
 
 def judge(answer: Answer) -> Rule:
     """Return the rule for an answer. An answer that no rule covers is unknown: nobody is told twice."""
-    fits = (rule for rule in OUTCOMES if answer.stage in rule.stages and re.fullmatch(rule.said, answer.said))
-    return next(fits, _UNLISTED)
+    at_stage = (rule for rule in OUTCOMES if answer.stage in rule.stages)
+    fits = (rule for rule in at_stage if re.fullmatch(rule.said, answer.said))
+    text = " ".join(answer.text[:_READ].split())
+    return next((rule for rule in fits if re.search(rule.text, text, re.IGNORECASE)), _UNLISTED)
 
 
 def reply_line(code: int, text: str) -> str:
@@ -139,7 +164,9 @@ def outcome(delivery: int, email: Email, answer: Answer, user: str) -> Outcome:
     if rule.kind is OutcomeKind.ACCEPTED:
         return accepted(delivery, answer.text)
     detail = _detail(rule, email, answer, user)
-    return Outcome(delivery, rule.kind, detail, blame=rule.blame, suppress=rule.suppress)
+    is_ours = rule.blame is _ACCOUNT or rule.blame is _UNCLEAR
+    wait = _NEXT_IN_LINE if is_ours and answer.stage in _READER else None
+    return Outcome(delivery, rule.kind, detail, blame=rule.blame, retry_after=wait, suppress=rule.suppress)
 
 
 def queue_id(text: str) -> str:
@@ -161,7 +188,7 @@ def _harmless(text: str, email: Email, user: str) -> str:
     """Return a server's text without control characters, addresses, long codes and parts of known names."""
     known = f"{email.to.address} {email.to.name} {email.sender.address} {user}"
     secret = {part.casefold() for part in re.split(r"[\W_]+", known)}
-    shown = re.sub(r"\S*(?:@|%40)\S*", "*", text[:1000])
+    shown = re.sub(r"\S*(?:@|%40)\S*", "*", text[:_READ])
     shown = re.sub(r"[^ -~]+", " ", shown)
     shown = re.sub(
         r"[^\W_]+", lambda word: "*" if word[0].casefold() in secret or len(word[0]) > 24 else word[0], shown

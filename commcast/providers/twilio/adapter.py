@@ -11,9 +11,9 @@ from typing import Any
 from commcast.config.settings import TwilioProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Sms
-from commcast.providers.http import Doubts, OverHttp, Turns, as_they_come
+from commcast.providers.http import OverHttp, Turns, as_they_come
 from commcast.providers.twilio.client import Credentials, TwilioClient, is_e164, is_service, sendable
-from commcast.providers.twilio.outcomes import is_doubtful, outcome
+from commcast.providers.twilio.outcomes import outcome
 
 LONGEST_VALIDITY = 36_000  # seconds: the longest that Twilio keeps a text in its queue
 LATE_VALIDITY = 3600  # seconds, for a text that is sent after its promise on purpose
@@ -40,7 +40,7 @@ class TwilioAdapter(OverHttp[TwilioClient]):
         self.per_second, self.window = provider.per_second, provider.connections
         self._provider, self._clock = provider, clock
         self._client = TwilioClient(provider.base_url, credentials, provider.timeout.total_seconds())
-        self._turns, self._doubts = Turns(provider.connections), Doubts("Twilio")
+        self._turns = Turns(provider.connections)
 
     def halt(self) -> None:
         """Begin no further text; those in flight finish."""
@@ -69,9 +69,7 @@ class TwilioAdapter(OverHttp[TwilioClient]):
             words = "there is no sender: set messaging_service or from"
             return Outcome(delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
         answer = await self._client.create_message(**sender, **self._fields(sms))
-        found = outcome(delivery, answer, self._clock())
-        self._doubts.has_accepted |= found.kind is OutcomeKind.ACCEPTED
-        return self._doubts.weigh(found, answer.status) if is_doubtful(answer) else found
+        return outcome(delivery, answer, self._clock())
 
     def _sender(self, sender: str) -> dict[str, Any]:
         service = sender if is_service(sender) else self._provider.messaging_service

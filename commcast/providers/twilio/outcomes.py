@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from commcast.model.message import Blame, Outcome, OutcomeKind
-from commcast.providers.http import HttpAnswer, Rule, object_in, outcome_of, rule_for, table
+from commcast.providers.http import HttpAnswer, Rule, object_in, outcome_of, table
 from commcast.providers.twilio.client import GAVE_UP, error_code, message_sid
 
 _REJECTED, _NOT_TAKEN = OutcomeKind.REJECTED, OutcomeKind.NOT_TAKEN
-_PROVIDER, _ACCOUNT, _ONE = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT
+_PROVIDER, _ACCOUNT, _ONE, _UNCLEAR = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT, Blame.UNCLEAR
 _REFUSED = r"4\d\d "
 _EITHER = r"(?:4\d\d|201 failed) "  # with a messaging service, some refusals come after the 201
 
@@ -26,12 +26,12 @@ OUTCOMES = table(
     Rule(_EITHER + "(?:21614|21635)", _REJECTED, _ONE, "the number cannot receive texts", suppress=True),
     Rule(_REFUSED + "(?:21265|21266|21268)", _REJECTED, _ONE, "texts cannot be sent to this kind of number"),
     Rule(_REFUSED + "(?:21612|21662|21668|21910)", _REJECTED, _ONE, "our sender cannot reach this number"),
-    Rule(_REFUSED + "21608", _REJECTED, _ONE, "a trial account may text verified numbers only"),
-    Rule(_REFUSED + "(?:21602|21605|21617|21618|21619|21658)", _REJECTED, _ONE, "the body is refused"),
+    Rule(_REFUSED + "21608", _NOT_TAKEN, _ACCOUNT, "a trial account may text verified numbers only"),
+    Rule(_REFUSED + "(?:21602|21605|21617|21618|21619|21658)", _NOT_TAKEN, _ACCOUNT, "the body is refused"),
     Rule(_REFUSED + "(?:21611|30001)", _NOT_TAKEN, _PROVIDER, "our sender's queue at Twilio is full"),
     Rule(_REFUSED + "(?:20429|14107|30022|30454|63038)", _NOT_TAKEN, _PROVIDER, "our limit is reached"),
     Rule(_REFUSED + "21408",
-         _NOT_TAKEN, _ACCOUNT, "the account may not text this region: enable it, or suppress the number"),
+         _NOT_TAKEN, _UNCLEAR, "the account may not text this region: enable it, or suppress the number"),
     Rule(_REFUSED + "(?:21212|21267|21601|21603|21606|21607|21616|21657|21659|21660|21661|21663)",
          _NOT_TAKEN, _ACCOUNT, "the sender is refused: check from"),
     Rule(_REFUSED + "(?:2170[1-5]|21709|2171[125])",
@@ -41,7 +41,7 @@ OUTCOMES = table(
     Rule(_REFUSED + "(?:10001|20005|20403|21472|30002)",
          _NOT_TAKEN, _ACCOUNT, "the account is suspended or not active"),
     Rule(_REFUSED + "(?:20003|20008|70051)|401.*", _NOT_TAKEN, _ACCOUNT, "the credentials are refused"),
-    Rule("400.*", _REJECTED, _ONE, "Twilio refuses the text", doubtful=True),
+    Rule("400.*", _NOT_TAKEN, _UNCLEAR, "Twilio refuses the text, for us or for this number"),
     Rule("403.*", _NOT_TAKEN, _ACCOUNT, "the account may not send texts"),
     Rule("404.*|405.*", _NOT_TAKEN, _ACCOUNT, "there is no such account at base_url"),
     Rule("201 failed.*", _REJECTED, _ONE, "Twilio accepted the text but did not send it"),
@@ -64,11 +64,6 @@ def said_by(answer: HttpAnswer) -> str:
     else:
         return "201 taken"
     return " ".join(filter(None, parts))
-
-
-def is_doubtful(answer: HttpAnswer) -> bool:
-    """Return whether a refusal may be our fault as well as a recipient's: its number is not known."""
-    return rule_for(said_by(answer), OUTCOMES).doubtful
 
 
 def outcome(delivery: int, answer: HttpAnswer, now: datetime) -> Outcome:
