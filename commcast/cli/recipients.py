@@ -352,8 +352,7 @@ def _check(
     result.warnings.extend(reading.warnings)
     if digit_off:
         what = f"phone may lack a digit or have one too many: {counted_rows(len(digit_off))}"
-        remedy = "check it against its source"
-        result.warnings.append(Fault(audience.recipients, digit_off[0], 0, what, remedy))
+        result.warnings.append(Fault(audience.recipients, digit_off[0], 0, what, "check its source"))
     if result.rows > result.left_out and not result.by_channel:
         result.warnings.append(reaches_nobody(config, name))
     return result

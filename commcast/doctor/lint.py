@@ -107,8 +107,7 @@ def unread_files(config: Config) -> Iterator[Fault]:
     for top in _DESK_FOLDERS:
         for path in sorted((config.folder / top).rglob("[!.]*")):
             file = path.relative_to(config.folder)
-            is_hidden = any(part.startswith(".") for part in file.parts)
-            if is_hidden or not path.is_file() or file.stem == "README" or str(file) in lists:
+            if "/." in str(file) or not path.is_file() or file.stem == "README" or str(file) in lists:
                 continue
             remedy = _meant_template(file, config) if top == "templates" else _meant_file(file)
             if remedy and (top == "templates" or len(file.parts) == 2 or file.parent not in seen):
@@ -166,8 +165,7 @@ def _read_list(config: Config, name: str, findings: Findings) -> SampleRow:
             found.locales.add(recipient.locale)
             is_reached = is_reached or any(recipient.key(channel) for channel in audience.channels)
         findings.checked["recipients"] += reading.rows - reading.skipped
-        found_now = [*findings.warnings, *reading.faults, *reading.warnings]
-        findings.warnings = [*dict.fromkeys(found_now)]
+        findings.warnings = [*dict.fromkeys(findings.warnings + reading.faults + reading.warnings)]
         if reading.rows == reading.skipped:
             what = f"audience {name} has no usable recipient"
             findings.warnings.append(Fault(audience.recipients, 0, 0, what, "add a row"))

@@ -378,35 +378,25 @@ def _lines(
 ) -> tuple[list[ListRow | Fault], bytes]:
     """Return the rows of a block and the lines behind them; add what makes the list unfit to `broken`."""
     found: list[ListRow | Fault] = []
-    raws = block.split(b"\n")
-    lines = [_text_or_fault(raw.removesuffix(b"\r")) for raw in raws]
-    texts = [line if isinstance(line, str) else "" for line in lines]
+    raws = [raw.removesuffix(b"\r") for raw in block.split(b"\n")]
+    # Bytes that are not UTF-8 stay in their cell as halves of characters, which no cell may have.
+    texts = ["" if _is_too_long(raw) else raw.decode("utf-8", "surrogateescape") for raw in raws]
     extent, at = form.extent if isinstance(form, CellTable) else lambda *_: 1, 0
-    while at < len(lines) and (count := extent(texts, at) or is_last):
+    while at < len(raws) and (count := extent(texts, at) or is_last):
         text = "\n".join(texts[at : at + count])
         try:
-            if isinstance(line := lines[at], Broken):
-                raise line
+            _decoded(raws[at], "surrogateescape")
             cells = None if text.startswith(_CONFLICT_LINES) else form.cells(text)
+            if cells is not None:
+                found.append(ListRow(first + at, cells, text, form))
         except Misshapen as error:
             broken.append(Fault(name, first + at, *error.args))
             if len(broken) >= FAULTS_SHOWN_PER_FILE or _is_too_long(raws[at]):
                 break
         except Broken as error:
             found.append(Fault(name, first + at, *error.args))
-        else:
-            if cells is not None:
-                found.append(ListRow(first + at, cells, text, form))
         at += count
     return found, b"".join(raw + b"\n" for raw in raws[at:])
-
-
-def _text_or_fault(raw: bytes) -> str | Broken:
-    """Return a line as text; bytes that are not UTF-8 stay in it as halves of characters."""
-    try:
-        return _decoded(raw, "surrogateescape")
-    except Broken as error:
-        return error
 
 
 def _is_too_long(raw: bytes) -> bool:

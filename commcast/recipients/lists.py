@@ -242,12 +242,18 @@ class RecipientList:
         recipient, problems = _recipient(line.cells, line.number, self._config)
         if not problems:
             return recipient
-        faults = [Fault(self._name, *line.place(column), *words) for column, *words in problems]
         if self._stops or not (recipient.email or recipient.phone):
-            self._leave_out(faults)
+            room = FAULTS_SHOWN_PER_FILE - len(self.faults)
+            self._leave_out([self._fault(line, *problem) for problem in problems[:room]])
             return None
-        self._ignore(faults)
+        for problem in problems:
+            first, count = self._ignored.get(problem[1]) or (self._fault(line, *problem), 0)
+            if count or len(self._ignored) < FAULTS_SHOWN_PER_FILE:
+                self._ignored[problem[1]] = (first, count + 1)
         return recipient
+
+    def _fault(self, line: ListRow, column: str, what: str, remedy: str) -> Fault:
+        return Fault(self._name, *line.place(column), what, remedy)
 
     def _side_by_side(self, rows: Rows) -> list[Recipient]:
         """Return the people of rows that are checked by columns; odd rows are checked one by one."""
@@ -264,12 +270,6 @@ class RecipientList:
     def _leave_out(self, faults: list[Fault]) -> None:
         self.skipped += 1
         self.faults.extend(faults[: FAULTS_SHOWN_PER_FILE - len(self.faults)])
-
-    def _ignore(self, faults: list[Fault]) -> None:
-        for fault in faults:
-            first, count = self._ignored.get(fault.what, (fault, 0))
-            if count or len(self._ignored) < FAULTS_SHOWN_PER_FILE:
-                self._ignored[fault.what] = (first, count + 1)
 
     def _judge(self, broken: list[Fault]) -> None:
         bad = self.faults if self._stops or 0 < self._unreadable == self.rows else []
