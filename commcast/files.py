@@ -20,6 +20,16 @@ FORBIDDEN = re.compile(
 )
 
 
+CONFLICT = ("a merge conflict that is not resolved", "keep one side, and delete the lines <<<, === and >>>")
+_CONFLICT = re.compile("^<{7} ", re.MULTILINE)
+
+
+def merge_conflict(text: str, name: str) -> Fault | None:
+    """Return the fault of a text that Git could not merge, None for any other."""
+    found = _CONFLICT.search(text) if "\n>>>>>>> " in text else None
+    return Fault(name, *line_and_column(text, found.start()), *CONFLICT) if found else None
+
+
 def read_text_file(
     path: Path, *, folder: Path | None = None, name: str = "", largest: int = LARGEST_FILE
 ) -> str:
@@ -71,16 +81,22 @@ def open_regular(path: Path | str, name: str, remedy: str) -> Iterator[BinaryIO]
 
 
 def decode(raw: bytes, name: str) -> str:
-    """Return `raw` as text without its byte order mark. Raises InputError at the first byte not in UTF-8."""
+    """Return `raw` as text without its byte order mark.
+
+    Raises InputError at the first byte not in UTF-8, and for a merge conflict.
+    """
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(Fault(name, 1, 1, "is UTF-16 text", "save it as UTF-8"))
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode("utf-8", "replace")
         line, column = line_and_column(before, len(before))
         what = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
         raise InputError(Fault(name, line, column, what, "save it as UTF-8")) from None
+    if fault := merge_conflict(text, name):
+        raise InputError(fault)
+    return text
 
 
 def line_and_column(text: str, index: int) -> tuple[int, int]:

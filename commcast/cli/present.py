@@ -132,11 +132,12 @@ def reasons(tally: Tally, when: When) -> Iterator[str]:
 
 
 def rows_left_out(tally: Tally) -> Iterator[str]:
-    """Yield, for each list, how many rows are bad and what is wrong with the first."""
+    """Yield, for each list, how many rows are bad, what is wrong with the first, and ignored cells."""
     for name, count in _lists(tally).items():
         if count.skipped:
             yield f"Left out: {count.skipped} of {count.rows} rows of {name} are bad; the first:"
             yield from (f"  {fault}" for fault in count.faults[:FAULTS_SHOWN])
+        yield from (f"Bad cell: {warning}" for warning in count.warnings[:FAULTS_SHOWN])
 
 
 def not_sent(plan: Plan, ledger: Ledger | None) -> Iterator[str]:
@@ -259,7 +260,7 @@ def tally_document(plan: Plan, tally: Tally) -> dict[str, Any]:
             if not line.is_due
         ],
         "lists": {
-            name: {"rows": count.rows, "left_out": count.skipped, "faults": count.faults}
+            name: {"rows": count.rows, "left_out": count.skipped, **picked(count, "faults", "warnings")}
             for name, count in _lists(tally).items()
         },
     }

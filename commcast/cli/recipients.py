@@ -328,13 +328,17 @@ def _check(
     name: str, config: Config, is_suppressed: Callable[[Channel, str], bool], seen: set[tuple[str, str]]
 ) -> ListCheck:
     from commcast.doctor.lint import reaches_nobody
-    from commcast.recipients.lists import open_recipients
+    from commcast.recipients.addresses import is_digit_off
+    from commcast.recipients.lists import counted_rows, open_recipients
 
+    audience, digit_off = config.audiences[name], []
     result = ListCheck(name)
     try:
         reading = open_recipients(name, config)
         for recipient in reading:
-            for channel in config.audiences[name].channels:
+            if recipient.phone and is_digit_off(recipient.phone):
+                digit_off.append(recipient.line)
+            for channel in audience.channels:
                 if key := recipient.key(channel):
                     result.by_channel[channel] += 1
                     result.again += (channel, key) in seen
@@ -345,6 +349,10 @@ def _check(
         return result
     result.rows, result.left_out = reading.rows, reading.skipped
     result.faults.extend(reading.faults)
+    result.warnings.extend(reading.warnings)
+    if digit_off:
+        what = f"phone may lack a digit or have one too many: {counted_rows(len(digit_off))}"
+        result.warnings.append(Fault(audience.recipients, digit_off[0], 0, what, "check its source"))
     if result.rows > result.left_out and not result.by_channel:
         result.warnings.append(reaches_nobody(config, name))
     return result

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from commcast.config.settings import CONFIG_NAME, Config
 from commcast.errors import FAULTS_SHOWN_PER_FILE, ConfigError, Fault, in_order
+from commcast.files import merge_conflict
 from commcast.model.incident import Channel
 
 _MOST_LINES = 60  # of one value: a longer one is not followed to its end
@@ -183,6 +184,8 @@ def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError:
         raise ConfigError.of(name, "is not UTF-8 text", "save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
+        if conflict := merge_conflict(text, name):
+            raise ConfigError(conflict) from None
         found = re.fullmatch(r"(.*?)\s*\(at (?:line (\d+), column (\d+))?.*\)", str(error), re.DOTALL)
         what, line, column = found.groups() if found else (str(error), 0, 0)
         fault = Fault(name, int(line or 0), int(column or 0), f"invalid TOML: {what}", "fix this line")

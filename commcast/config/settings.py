@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import time, timedelta
-from email.utils import parseaddr
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydantic import (
 )
 
 from commcast.model.incident import ID_PATTERN, Channel, Severity, View
+from commcast.model.message import read_mailbox
 from commcast.model.times import parse_duration
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -198,12 +198,13 @@ def _unsubscribe(url: str) -> str:
     return web_url(url)
 
 
-def _sender(text: str) -> str:
-    _, address = parseaddr(text)
-    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address):
-        raise ValueError('is not a sender; write "Acme Pay <status@acme.example>"')
+def _mailbox(text: str) -> str:
+    try:
+        address = read_mailbox(text.replace("{id}", "id")).address if text else ""
+    except ValueError:
+        raise ValueError('is not one address; write "Acme Pay <status@acme.example>"') from None
     if not address.isascii():
-        raise ValueError("must be an ASCII address; providers accept no other senders")
+        raise ValueError("must be an ASCII address; providers accept no other")
     return text
 
 
@@ -229,6 +230,7 @@ def _share(text: str) -> float:
     return float(match[1]) / 100
 
 
+Address = Annotated[Line, AfterValidator(_mailbox)]
 Lead = Annotated[Length, AfterValidator(_short_lead)]
 _QUIET_SCHEMA = {"type": "string", "pattern": r"^(\d\d:\d\d-\d\d:\d\d)?$", "examples": ["21:00-08:00"]}
 QuietHours = Annotated[tuple[time, time] | None, BeforeValidator(_quiet), WithJsonSchema(_QUIET_SCHEMA)]
@@ -247,7 +249,7 @@ class Organisation(ConfigTable):
 class Contact(ConfigTable):
     """How readers reach a person. `{id}` in `reply_to` and `feedback_url` becomes the incident's id."""
 
-    reply_to: Line = ""
+    reply_to: Address = ""
     phone: Line = ""
     hours: Line = ""
     after_hours: Line = ""
@@ -366,7 +368,7 @@ class EmailChannel(ConfigTable):
     """How email is sent."""
 
     provider: str = "outbox"
-    sender: Annotated[Line, AfterValidator(_sender)] = Field(alias="from")
+    sender: Annotated[Address, Field(alias="from", min_length=1)]
     fallback: str = ""
 
 

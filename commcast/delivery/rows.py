@@ -69,6 +69,7 @@ class ListCount:
     rows: int
     skipped: int
     faults: list[str]
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -343,9 +344,9 @@ def read_together(deliveries: Sequence[PendingRows]) -> Iterator[tuple[int, list
             for number, each in hearing:
                 yield number, each.rows_of(audience, people)
         for _, each in hearing:
-            faults = [str(fault) for fault in reading.faults]
+            faults, warnings = (list(map(str, found)) for found in (reading.faults, reading.warnings))
             file = each.config.audiences[audience].recipients
-            each.counts[audience] = ListCount(file, reading.rows, reading.skipped, faults)
+            each.counts[audience] = ListCount(file, reading.rows, reading.skipped, faults, warnings)
     for number, each in enumerate(deliveries):
         if goes_to_former_readers(each.notice):
             yield from ((number, rows) for rows in each.former_readers())

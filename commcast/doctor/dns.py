@@ -8,12 +8,12 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import parseaddr
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from commcast.doctor.checks import Check, fail, ok, warn
 from commcast.errors import ExitCode, InputError
+from commcast.model.message import read_mailbox
 
 if TYPE_CHECKING:
     import dns.resolver
@@ -62,7 +62,7 @@ def mail_domain(config: Config, question: DnsQuestion) -> Iterator[Check]:
     email = config.channels.email
     if email is None:
         return
-    domain = parseaddr(email.sender)[1].rpartition("@")[2].lower()
+    domain = read_mailbox(email.sender).address.rpartition("@")[2].lower()
     look_up = _resolver(question.server)
     selectors = _selectors(question, email.provider)
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="dns") as threads:

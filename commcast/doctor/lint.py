@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,8 +17,8 @@ from zoneinfo import ZoneInfo
 from commcast.config.load import load_config
 from commcast.config.settings import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
-from commcast.incidents.load import load_incident, load_incidents
-from commcast.incidents.presets import list_presets
+from commcast.incidents.load import INCIDENTS_FOLDER, load_incident, load_incidents
+from commcast.incidents.presets import PRESETS_FOLDER, list_presets
 from commcast.model.incident import Channel, Incident, Recipient, Status
 from commcast.plan.cadence import lateness_faults, promises
 from commcast.plan.notices import audiences_of
@@ -60,6 +63,7 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
             findings.add(lateness_faults(config, incident))
         with findings.noting():
             if not files:
+                findings.warnings.extend(unread_files(config))
                 findings.checked["presets"] += len(list_presets(config))
         lists = {name: _read_list(config, name, findings) for name in config.audiences}
         check_words(config, incidents, lists, findings)
@@ -86,6 +90,63 @@ def _incidents(config: Config, files: list[Path], now: datetime, findings: Findi
     return found
 
 
+_DESK_FOLDERS = (INCIDENTS_FOLDER, PRESETS_FOLDER, "templates", "audiences")
+_YAML = re.compile(r"\.ya?ml", re.IGNORECASE)
+_LOCALE = re.compile(r"(?<=[/.])[a-z]{2,3}(-[A-Za-z0-9]+)*\.(?=(email|sms)\.)")
+_KINDS = ("email.txt.j2", "email.html.j2", "sms.txt.j2")
+
+
+def unread_files(config: Config) -> Iterator[Fault]:
+    """Yield a warning for each file of a desk that nothing reads, one for all of a deeper folder."""
+    seen: set[Path] = set()
+    for found in sorted(config.folder.iterdir()):
+        near = get_close_matches(found.name.lower(), _DESK_FOLDERS, 1, 0.8)
+        if found.is_dir() and near and found.name not in _DESK_FOLDERS:
+            yield Fault(f"{found.name}/", 0, 0, "nothing reads this folder", f"did you mean {near[0]}/?")
+    lists = {os.path.normpath(audience.recipients) for audience in config.audiences.values()}
+    for top in _DESK_FOLDERS:
+        for path in sorted((config.folder / top).rglob("[!.]*")):
+            file = path.relative_to(config.folder)
+            if "/." in str(file) or not path.is_file() or file.stem == "README" or str(file) in lists:
+                continue
+            remedy = _meant_template(file, config) if top == "templates" else _meant_file(file)
+            if remedy and (top == "templates" or len(file.parts) == 2 or file.parent not in seen):
+                yield Fault(file.as_posix(), 0, 0, "nothing reads this file", remedy)
+                seen.add(file.parent)
+
+
+def _meant_file(file: Path) -> str:
+    """Return what to do with an incident, preset or list that is not read; "" if it is."""
+    top = file.parts[0]
+    if top == "audiences":
+        return "name it under [audiences] in commcast.toml, or move it elsewhere"
+    if len(file.parts) == 2 and file.suffix in (".yaml", ".yml")[: 2 if top == INCIDENTS_FOLDER else 1]:
+        return ""
+    meant = f"{top}/{_YAML.split(file.name)[0].lower()}.yaml"
+    return f"did you mean {meant}?" if _YAML.search(file.name) else "move it elsewhere"
+
+
+def _meant_template(file: Path, config: Config) -> str:
+    """Return what to do with a template that is not read; "" if it is, if only by another one."""
+    name = file.relative_to("templates").as_posix()
+    levels = ("", *(f"{status}." for status in Status))
+    known = {
+        *map(
+            "".join,
+            product((f"{each}/" for each in (*config.audiences, "customers", "internal")), levels, _KINDS),
+        )
+    }
+    others = (path for path in (config.folder / "templates").rglob("*.j2") if path.is_file())
+    if (
+        _LOCALE.sub("", name) in known
+        or (shipped_templates() / name).exists()
+        or any(name.encode() in other.read_bytes() for other in others)
+    ):
+        return ""
+    near = get_close_matches(name, sorted(known), 1)
+    return f"did you mean templates/{near[0]}?" if near else "include it in a template, or move it elsewhere"
+
+
 @dataclass
 class SampleRow:
     """What templates are tried on: the first good row of a list, and all languages in the list."""
@@ -104,7 +165,7 @@ def _read_list(config: Config, name: str, findings: Findings) -> SampleRow:
             found.locales.add(recipient.locale)
             is_reached = is_reached or any(recipient.key(channel) for channel in audience.channels)
         findings.checked["recipients"] += reading.rows - reading.skipped
-        findings.warnings.extend(fault for fault in reading.faults if fault not in findings.warnings)
+        findings.warnings = [*dict.fromkeys(findings.warnings + reading.faults + reading.warnings)]
         if reading.rows == reading.skipped:
             what = f"audience {name} has no usable recipient"
             findings.warnings.append(Fault(audience.recipients, 0, 0, what, "add a row"))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import unquote
 from enum import StrEnum
 from typing import NamedTuple, Protocol
+
+_MAILBOX = re.compile(
+    r"(?P<name>[^<>]*?)\s*<(?P<bracketed>[^@\s<>,;]+@[^@\s<>,;]+)>|(?P<bare>[^@\s<>,;]+@[^@\s<>,;]+)"
+)
+_SECOND_ADDRESS = re.compile(r"\S@\S+\s*[,;]")
 
 
 class Mailbox(NamedTuple):
@@ -14,6 +21,17 @@ class Mailbox(NamedTuple):
 
     address: str
     name: str = ""
+
+
+def read_mailbox(text: str) -> Mailbox:
+    """Return the one mailbox of `Name <address>` or `address`; a name may hold a colon or an @.
+
+    Raises ValueError for anything else: two addresses, or none.
+    """
+    found = _MAILBOX.fullmatch(text.strip())
+    if not found or _SECOND_ADDRESS.search(found["name"] or ""):
+        raise ValueError("is not one address")
+    return Mailbox(found["bracketed"] or found["bare"], unquote(found["name"] or ""))
 
 
 Pieces = tuple[str | int, ...]

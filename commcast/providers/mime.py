@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.header import Header
 from email.message import EmailMessage
 from email.policy import EmailPolicy
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from functools import lru_cache
 from hashlib import sha256
 from operator import attrgetter
@@ -17,7 +17,7 @@ from typing import Any
 
 import idna
 
-from commcast.model.message import CalendarFile, Email, Mailbox
+from commcast.model.message import CalendarFile, Email, Mailbox, read_mailbox
 from commcast.providers import quoted_printable
 
 LONGEST_NAME = 100  # characters; a longer name is cut, so that its reader is told all the same
@@ -288,8 +288,7 @@ def _set_origin(mail: EmailMessage, email: Email) -> None:
         mail["In-Reply-To"] = bracketed(email.references[-1], "references")
         mail["References"] = "\r\n ".join(bracketed(each, "references") for each in email.references)
     if email.reply_to:
-        name, address = parseaddr(email.reply_to)
-        mail["Reply-To"] = _mailbox(Mailbox(address, name), "Reply-To")
+        mail["Reply-To"] = _mailbox(read_mailbox(email.reply_to), "Reply-To")
     if email.list_unsubscribe:
         mail["List-Unsubscribe"] = bracketed(email.list_unsubscribe, "list_unsubscribe")
     if email.list_id:

@@ -72,6 +72,12 @@ _STAND_IN = ".test"  # appended to a private domain, it lets the library check t
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _PHONE_SHAPE = re.compile(r"[+(0-9][0-9 ()/.\-]+")
 _SPREADSHEET = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+|[0-9]{7,}[.,]0*")
+# What phones, contact apps and word processors put into a number that people do not see.
+_PASTED = str.maketrans(
+    "\u00a0\u2007\u2009\u202f\u2010\u2011\u2012\u2013\u2212",
+    "    -----",
+    "\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff",
+)
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MASK = "…"
 
@@ -139,7 +145,7 @@ def normalise_phone(text: str, region: str) -> str:
     A national number is read as one of `region` (a country such as "DE"); without a region it is refused,
     because a guess might text a stranger. Raises ValueError("what; remedy"), without the number.
     """
-    text = text.strip(" \t")
+    text = text.translate(_PASTED).strip(" \t")
     if is_plain_phone(text):
         return text
     if not _E164.fullmatch(text):
@@ -158,6 +164,15 @@ def odd_phones(cells: Iterable[str]) -> frozenset[int]:
     """Return which cells of a column are neither empty nor already a plain number in E.164."""
     plan, head = _plan, slice(_LONGEST_CODE + 1)  # local names: this runs for every reader
     return frozenset(n for n, cell in enumerate(cells) if cell and plan(cell[head]).fullmatch(cell) is None)
+
+
+def is_digit_off(phone: str) -> bool:
+    """Return whether a number in E.164 fits no plan of its country, and would with a digit more or less."""
+
+    def fits(text: str) -> bool:
+        return phonenumbers.is_valid_number(phonenumbers.parse(text))
+
+    return not fits(phone) and (fits(phone[:-1]) or any(fits(phone + digit) for digit in "0123456789"))
 
 
 def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import repeat
+from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
-from commcast.files import open_regular
+from commcast.files import CONFLICT, line_and_column, open_regular
 
 LONGEST_LINE = 64 * 1024  # bytes
 CORE_COLUMNS = ("email", "phone", "name", "locale", "timezone", "components", "tags", "level")
@@ -23,9 +23,13 @@ CORE_COLUMNS = ("email", "phone", "name", "locale", "timezone", "components", "t
 _TAKEN = frozenset({"greeting", "by_email", "email_key", "line", "extra"}) | frozenset(dir(dict))
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MOST_COLUMNS = 100
+_MOST_LINES = 100  # of a row with line breaks in quotes
+# What a row has in the column of its address, at least.
+_ADDRESS = re.compile(r'\s*"?([^\s@"]+@[^\s@"]+|\+?[0-9][0-9 ()/.-]{6,})"?\s*')
+_CONFLICT_LINES = ("<<<<<<< ", "=======", ">>>>>>> ")
 _SLIP = 0.8  # how similar to a known column a name must be to count as a slip for it
 
-Cells = Mapping[str, str | tuple[str, ...]]
+Cells = Mapping[str, str | tuple[str, ...] | None]  # None: JSON that is not text
 
 
 class ListRow(NamedTuple):
@@ -36,9 +40,10 @@ class ListRow(NamedTuple):
     text: str
     format: ListFormat
 
-    def column(self, name: str) -> int:
-        """Return where the cell `name` starts, from 1."""
-        return self.format.column(self.text, name)
+    def place(self, name: str) -> tuple[int, int]:
+        """Return line and column at which the cell `name` starts, from 1."""
+        line, column = line_and_column(self.text, self.format.column(self.text, name) - 1)
+        return self.number + line - 1, column
 
 
 class Rows(NamedTuple):
@@ -57,7 +62,11 @@ class Rows(NamedTuple):
 
 
 class Broken(Exception):
-    """A line does not fit the file's structure, so no row can be trusted. Holds (column, what, remedy)."""
+    """A row cannot be read. Holds (column, what, remedy)."""
+
+
+class Misshapen(Broken):
+    """The file is not the list that it should be, so no row can be trusted."""
 
 
 def _clean(block: bytes) -> str | None:
@@ -71,13 +80,15 @@ def _clean(block: bytes) -> str | None:
         return None
 
 
-def _decoded(raw: bytes) -> str:
+def _decoded(raw: bytes, errors: str = "strict") -> str:
     if len(raw) > LONGEST_LINE:
-        raise Broken(1, "the line is longer than 64 KiB", "write one recipient per line")
+        raise Misshapen(1, "the line is longer than 64 KiB", "write one recipient per line")
+    if raw.startswith(_CONFLICT_LINES[0].encode()):
+        raise Broken(1, *CONFLICT)
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Broken(1, "this is UTF-16", "save the file as UTF-8")
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8", errors)
     except UnicodeDecodeError as error:
         column = len(raw[: error.start].decode("utf-8")) + 1
         raise Broken(column, "this is not UTF-8 text", "save the file as UTF-8") from None
@@ -89,7 +100,7 @@ def _decoded(raw: bytes) -> str:
 
 
 class CellTable:
-    """Lines of cells under a header. A quoted cell ends on its line: an open quote can't swallow rows."""
+    """Rows of cells under a header, as RFC 4180 has them; an open quote swallows no row."""
 
     def __init__(self, columns: tuple[str, ...], delimiter: str) -> None:
         self._columns, self._delimiter = columns, delimiter
@@ -112,24 +123,54 @@ class CellTable:
         return cls(columns, delimiter)
 
     def cells(self, text: str) -> Cells | None:
-        """Return the line's cells by column, None for a blank line. Raises Broken."""
+        """Return the row's cells by column, missing last ones empty; None for a blank row. Raises Broken."""
         if not text.strip(self._delimiter + " \t"):
             return None
-        cells = _split(text, self._delimiter)
-        if len(cells) != len(self._columns):
-            starts = [*_starts(text, self._delimiter), len(text) + 1]
-            what = f"{len(cells)} cells, but the header has {len(self._columns)} columns"
-            remedy = f"add or remove cells, and quote a cell that contains {self._delimiter!r}"
-            raise Broken(starts[min(len(cells), len(self._columns))], what, remedy)
-        return dict(zip(self._columns, cells, strict=True))
+        cells, width = _split(text, self._delimiter), len(self._columns)
+        if any(map(str.strip, cells[width:])):
+            what = f"{len(cells)} cells, but the header has {width} columns"
+            remedy = f"remove cells, and quote a cell that contains {self._delimiter!r}"
+            raise Broken(_starts(text, self._delimiter)[width], what, remedy)
+        return dict(zip_longest(self._columns, cells[:width], fillvalue=""))
+
+    def extent(self, lines: Sequence[str], at: int) -> int:
+        """Return how many lines the row that starts at `at` has; 0 if they end before it does.
+
+        A quote that is not closed, or behind which another row would disappear, ends with its line.
+        """
+        quotes, length = lines[at].count('"'), 0
+        if quotes % 2 == 0 or self._is_whole(lines[at]):
+            return 1
+        for end, line in enumerate(lines[at + 1 : at + _MOST_LINES], at + 1):
+            quotes, length = quotes + line.count('"'), length + len(line)
+            if self._is_row(line) or length > LONGEST_LINE:
+                return 1
+            if quotes % 2 == 0:
+                return end - at + 1 if self._is_whole("\n".join(lines[at : end + 1])) else 1
+        return 0 if len(lines) < at + _MOST_LINES else 1
+
+    def _is_whole(self, text: str) -> bool:
+        try:
+            return bool(_split(text, self._delimiter))
+        except Broken:
+            return False
+
+    def _is_row(self, line: str) -> bool:
+        """Return whether a line behind an open quote has enough cells and an address where a row has it."""
+        cells = line.split(self._delimiter)
+        inside = (line if line.count('"') % 2 == 0 else line.partition('"')[0]).split(self._delimiter)
+        return len(cells) >= len(self._columns) and any(
+            column in ("email", "phone") and _ADDRESS.fullmatch(cell)
+            for column, cell in zip(self._columns, inside, strict=False)
+        )
 
     def rows(self, block: bytes, number: int) -> Rows | None:
-        """Return the lines of a block (the first is `number`) by columns; None if one has to be read alone.
+        """Return the lines of a block (the first is `number`) by columns; None if one is not a plain row.
 
         The cells are those that `cells` gives line by line; some rows may be blank.
         """
         text = _clean(block)
-        if text is None:
+        if text is None or any(mark in text for mark in _CONFLICT_LINES):
             return None
         lines = text.split("\n")
         width = len(self._columns)
@@ -157,11 +198,12 @@ class CellTable:
 
     def column(self, text: str, name: str) -> int:
         """Return where the cell `name` starts in the line, from 1; 1 if the line lacks it."""
-        return _starts(text, self._delimiter)[self._columns.index(name)] if name in self._columns else 1
+        starts = _starts(text, self._delimiter)
+        return starts[min(self._columns.index(name), len(starts) - 1)] if name in self._columns else 1
 
 
 class JsonLines:
-    """One flat JSON object per line. Numbers stay as they are written; true and false are refused."""
+    """One flat JSON object per line. Numbers stay as they are written; true and false are not text."""
 
     def cells(self, text: str) -> Cells | None:
         """Return the line's cells by column, None for a blank line. Raises Broken."""
@@ -185,10 +227,10 @@ class JsonLines:
         """Return where the key `name` stands in the line, from 1; 1 if the line lacks it."""
         return text.find(json.dumps(name)) + 1 or 1
 
-    def _cell(self, text: str, key: str, value: object) -> str | tuple[str, ...]:
+    def _cell(self, text: str, key: str, value: object) -> str | tuple[str, ...] | None:
         what, remedy = _column_problem(key)
         if what:
-            raise Broken(self.column(text, key), what, remedy)
+            raise Misshapen(self.column(text, key), what, remedy)
         if value is None:
             return ""
         if isinstance(value, str):
@@ -197,7 +239,7 @@ class JsonLines:
             texts = tuple(item for item in value if isinstance(item, str))
             if len(texts) == len(value):
                 return texts
-        raise Broken(self.column(text, key), f"{key} is not text", "put the value in quotes")
+        return None
 
 
 ListFormat = CellTable | JsonLines
@@ -277,6 +319,7 @@ def _starts(text: str, delimiter: str) -> list[int]:
 
 
 _MARK = b"\xef\xbb\xbf"  # the byte order mark that some programs write
+_SEPARATOR = re.compile(r"sep=([,;\t])[,;\t]*", re.IGNORECASE)  # Excel's own first line
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 _SUFFIXES = _JSON_SUFFIXES | {".csv", ".tsv"}
 
@@ -303,43 +346,57 @@ def check_list(path: Path, name: str) -> None:
 
 def read_list(
     path: Path, name: str, broken: list[Fault], *, by_columns: bool = True
-) -> Iterator[Rows | list[ListRow]]:
+) -> Iterator[Rows | list[ListRow | Fault]]:
     """Yield the rows, with one block of at most 64 KiB in memory at a time.
 
     A block of a table comes as `Rows` if that certainly gives what reading it line by line would give. All
     other blocks are read line by line; without `by_columns` all are.
 
-    Lines that do not fit the structure are added to `broken`, at most 100: then the list must not be used.
-    Raises InputError as `check_list` does.
+    A row that cannot be read comes as its fault. Lines that make the whole list unfit are added to `broken`,
+    at most 100: then it must not be used. Raises InputError as `check_list` does.
     """
     with _opened(path, name) as file:
         form, number = _format(path, name, _raw_lines(file))
-        for block in _blocks(file):
+        held = b""  # lines of a row that goes on in the next block
+        for read in _blocks(file):
+            block, held = held + read, b""
             rows = form.rows(block, number) if by_columns and isinstance(form, CellTable) else None
             if rows is not None:
                 yield rows
             else:
-                yield _lines(block, number, form, name, broken)
+                lines, held = _lines(block, number, form, name, broken)
+                yield lines
                 if len(broken) >= FAULTS_SHOWN_PER_FILE or any(map(_is_too_long, block.split(b"\n"))):
                     return
-            number += block.count(b"\n") + 1
+            number += block.count(b"\n") + 1 - held.count(b"\n")
+        if held:
+            yield _lines(held[:-1], number, form, name, broken, is_last=True)[0]
 
 
-def _lines(block: bytes, first: int, form: ListFormat, name: str, broken: list[Fault]) -> list[ListRow]:
-    """Return the rows of a block, and add what is wrong with the others to `broken`."""
-    found = []
-    for number, raw in enumerate(block.split(b"\n"), first):
+def _lines(
+    block: bytes, first: int, form: ListFormat, name: str, broken: list[Fault], *, is_last: bool = False
+) -> tuple[list[ListRow | Fault], bytes]:
+    """Return the rows of a block and the lines behind them; add what makes the list unfit to `broken`."""
+    found: list[ListRow | Fault] = []
+    raws = [raw.removesuffix(b"\r") for raw in block.split(b"\n")]
+    # Bytes that are not UTF-8 stay in their cell as halves of characters, which no cell may have.
+    texts = ["" if _is_too_long(raw) else raw.decode("utf-8", "surrogateescape") for raw in raws]
+    extent, at = form.extent if isinstance(form, CellTable) else lambda *_: 1, 0
+    while at < len(raws) and (count := extent(texts, at) or is_last):
+        text = "\n".join(texts[at : at + count])
         try:
-            text = _decoded(raw.removesuffix(b"\r"))
-            cells = form.cells(text)
-        except Broken as error:
-            broken.append(Fault(name, number, *error.args))
-            if len(broken) >= FAULTS_SHOWN_PER_FILE or _is_too_long(raw):
+            _decoded(raws[at], "surrogateescape")
+            cells = None if text.startswith(_CONFLICT_LINES) else form.cells(text)
+            if cells is not None:
+                found.append(ListRow(first + at, cells, text, form))
+        except Misshapen as error:
+            broken.append(Fault(name, first + at, *error.args))
+            if len(broken) >= FAULTS_SHOWN_PER_FILE or _is_too_long(raws[at]):
                 break
-            continue
-        if cells is not None:
-            found.append(ListRow(number, cells, text, form))
-    return found
+        except Broken as error:
+            found.append(Fault(name, first + at, *error.args))
+        at += count
+    return found, b"".join(raw + b"\n" for raw in raws[at:])
 
 
 def _is_too_long(raw: bytes) -> bool:
@@ -386,11 +443,14 @@ def _format(path: Path, name: str, lines: Iterator[bytes]) -> tuple[ListFormat, 
     suffix = path.suffix.lower()
     if suffix in _JSON_SUFFIXES:
         return JsonLines(), 1
+    delimiter = "\t" if suffix == ".tsv" else ""
     for number, raw in enumerate(lines, 1):
         try:
             text = _decoded(raw)
-            if text.strip():
-                return CellTable.from_header(text, "\t" if suffix == ".tsv" else ""), number + 1
+            if found := _SEPARATOR.fullmatch(text):
+                delimiter = found[1]
+            elif text.strip():
+                return CellTable.from_header(text, delimiter), number + 1
         except Broken as error:
             raise InputError(Fault(name, number, *error.args)) from None
     raise InputError.of(name, "is empty", "write a header line such as email,name and a row per recipient")

@@ -20,7 +20,13 @@ from commcast.recipients.formats import CORE_COLUMNS, Cells, ListRow, Rows, chec
 BLANKS = " \t\xa0"  # stripped from both ends of a cell
 LONGEST_NAME = 200
 LONGEST_VALUE = 1000
-_LOCALE = re.compile(r"[a-z]{2}(-[A-Z]{2})?")
+# BCP 47: language, script, region, then variants and extensions.
+_LOCALE = re.compile(
+    r"(?ai)(?=.{2,35}$)([a-z]{2,3}(?:-[a-z]{3}){0,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|\d{3}))?"
+    r"((?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*(?:-[a-z\d](?:-[a-z\d]{2,8})+)*)"
+)
+_LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no text are kept
 # Not posix/… and not right/…, which counts leap seconds.
 _ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
 # Controls, line separators, bidi marks and overrides, zero-width characters but for the joiners of scripts,
@@ -59,9 +65,12 @@ def components_of(text: str, config: Config) -> tuple[str, ...]:
 
 
 def locale_of(text: str) -> str:
-    if not _LOCALE.fullmatch(text):
+    """Return a BCP 47 tag as it is usually written: de_at and DE-AT are de-AT."""
+    found = _LOCALE.fullmatch(text.replace("_", "-"))
+    if not found:
         raise ValueError("is not a locale; write one such as de or de-AT")
-    return text
+    language, script, region, more = (part or "" for part in found.groups())
+    return "-".join(filter(None, (language.lower(), script.title(), region.upper()))) + more.lower()
 
 
 def level_of(text: str) -> Level:
@@ -178,11 +187,13 @@ T = TypeVar("T")
 class RecipientList:
     """One audience's list. Iterating reads the file from its start and yields the good rows in flat memory.
 
-    A broken structure raises InputError with every broken line, after the rows before it were yielded.
-    A bad row (a wrong address, zone, …) is left out and counted or, with `bad_rows = "stop"`, raises
-    InputError after the whole file was read. So use a list only once its iteration has ended.
+    A file that is no list, or has no row that can be read, raises InputError after its rows were yielded.
+    A cell that cannot be read counts as empty, as long as an address is left. Any other bad row is left out
+    and counted. With `bad_rows = "stop"` either raises InputError after the whole file was read. So use a
+    list only once its iteration has ended.
 
     `rows` counts those read that were not blank, `skipped` the bad ones; `faults` has the first 100.
+    `warnings` has the first ignored cell of each kind, and how many there are.
     `by_columns=False` reads line by line, which gives the same and takes longer.
     """
 
@@ -190,9 +201,11 @@ class RecipientList:
         self.rows = 0
         self.skipped = 0
         self.faults: list[Fault] = []
+        self._ignored: dict[str, tuple[Fault, int]] = {}
         self._path = path
         self._name = name
         self._config = config
+        self._stops = config.send.bad_rows == "stop"
         self._by_columns = by_columns
         self._columns = Columns(lambda text: components_of(text, config))
 
@@ -201,7 +214,8 @@ class RecipientList:
 
     def chunks(self) -> Iterator[list[Recipient]]:
         """Yield the good rows, block by block of the file."""
-        self.rows, self.skipped, self.faults = 0, 0, []
+        self.rows, self.skipped, self.faults, self._ignored = 0, 0, [], {}
+        self._unreadable = 0
         broken: list[Fault] = []
         for block in read_list(self._path, self._name, broken, by_columns=self._by_columns):
             if isinstance(block, list):
@@ -212,13 +226,34 @@ class RecipientList:
                 yield people
         self._judge(broken)
 
-    def _person(self, line: ListRow) -> Recipient | None:
+    @property
+    def warnings(self) -> list[Fault]:
+        found = self._ignored.values()
+        return [
+            each._replace(what=f"{each.what} (ignored in {counted_rows(count)})") for each, count in found
+        ]
+
+    def _person(self, line: ListRow | Fault) -> Recipient | None:
         self.rows += 1
-        recipient, problems = _recipient(line.cells, line.number, self._config)
-        if problems:
-            self._note(line, problems)
+        if isinstance(line, Fault):
+            self._unreadable += 1
+            self._leave_out([line])
             return None
+        recipient, problems = _recipient(line.cells, line.number, self._config)
+        if not problems:
+            return recipient
+        if self._stops or not (recipient.email or recipient.phone):
+            room = FAULTS_SHOWN_PER_FILE - len(self.faults)
+            self._leave_out([self._fault(line, *problem) for problem in problems[:room]])
+            return None
+        for problem in problems:
+            first, count = self._ignored.get(problem[1]) or (self._fault(line, *problem), 0)
+            if count or len(self._ignored) < FAULTS_SHOWN_PER_FILE:
+                self._ignored[problem[1]] = (first, count + 1)
         return recipient
+
+    def _fault(self, line: ListRow, column: str, what: str, remedy: str) -> Fault:
+        return Fault(self._name, *line.place(column), what, remedy)
 
     def _side_by_side(self, rows: Rows) -> list[Recipient]:
         """Return the people of rows that are checked by columns; odd rows are checked one by one."""
@@ -232,20 +267,21 @@ class RecipientList:
             found[index] = None if line is None else self._person(line)
         return [person for person in found if person is not None]
 
-    def _note(self, line: ListRow, problems: list[tuple[str, str]]) -> None:
+    def _leave_out(self, faults: list[Fault]) -> None:
         self.skipped += 1
-        for column, message in problems[: FAULTS_SHOWN_PER_FILE - len(self.faults)]:
-            what, _, remedy = message.partition("; ")
-            place = line.number, line.column(column)
-            self.faults.append(Fault(self._name, *place, f"{column} {what}", remedy))
+        self.faults.extend(faults[: FAULTS_SHOWN_PER_FILE - len(self.faults)])
 
     def _judge(self, broken: list[Fault]) -> None:
-        bad = self.faults if self._config.send.bad_rows == "stop" else []
-        if bad:
+        bad = self.faults if self._stops or 0 < self._unreadable == self.rows else []
+        if bad and self._unreadable < self.rows:
             what = f"{self.skipped} of {self.rows} rows are bad"
             bad = [Fault(self._name, 0, 0, what, 'fix them, or set bad_rows = "skip" under [send]'), *bad]
         if broken or bad:
             raise InputError([*broken, *bad][:FAULTS_SHOWN_PER_FILE])
+
+
+def counted_rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def changed_since(name: str, config: Config, moment: datetime) -> bool:
@@ -281,33 +317,37 @@ def known_audience(name: str, config: Config) -> Audience:
 
 
 class _Row:
-    """The cells of one row; `problems` gathers (column, "what; remedy")."""
+    """The cells of one row; `problems` gathers (column, what, remedy)."""
 
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
-        self.problems: list[tuple[str, str]] = []
+        self.problems: list[tuple[str, str, str]] = []
 
     def take(self, column: str, convert: Callable[[str], T], missing: T) -> T:
         """Return the converted cell, or `missing` if it is empty or refused, which is noted as a problem."""
         value = self._cells.get(column, "")
-        text = ("|".join(value) if isinstance(value, tuple) else value).strip(BLANKS)
-        if not text:
-            return missing
+        text = "|".join(value) if isinstance(value, tuple) else value or ""
+        text = _LINE_BREAK.sub(" ", text).strip(BLANKS)
         try:
-            return convert(text)
+            if value is None:
+                raise ValueError("is not text; put the value in quotes")
+            if _NOT_UTF8.search(text):
+                raise ValueError("is not UTF-8 text; save the file as UTF-8")
+            return convert(text) if text else missing
         except ValueError as error:
-            self.problems.append((column, str(error)))
+            what, _, remedy = str(error).partition("; ")
+            self.problems.append((column, f"{column} {what}", remedy))
             return missing
 
 
-def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list[tuple[str, str]]]:
-    """Return the recipient, and everything wrong with its row; if anything is, it must not be used."""
+def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list[tuple[str, str, str]]]:
+    """Return the recipient, without the cells that cannot be read, and what is wrong with them."""
     row = _Row(cells)
     region = config.channels.sms.region if config.channels.sms else ""
     email, email_key = row.take("email", normalise_email, ("", ""))
     phone = row.take("phone", lambda text: normalise_phone(text, region), "")
     if not (email or phone or row.problems):
-        row.problems.append(("email", "and phone are both empty; fill in at least one"))
+        row.problems.append(("email", "email and phone are both empty", "fill in at least one"))
     recipient = Recipient(
         line=line,
         email=email,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC
-from email.utils import parseaddr
 from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from commcast.config.settings import Config
 from commcast.model.incident import Incident, Kind, Status, Update
+from commcast.model.message import read_mailbox
 
 if TYPE_CHECKING:
     from icalendar import Component
@@ -50,7 +50,7 @@ def calendar_of(
         transp="TRANSPARENT",  # our work does not make its readers busy
     )
     if config.channels.email is not None:
-        name, address = parseaddr(config.channels.email.sender)
+        address, name = read_mailbox(config.channels.email.sender)
         event.add("organizer", f"mailto:{address}", {"cn": name} if name else {})
     if config.organisation.status_url:
         event.add("url", config.organisation.status_url)

@@ -9,14 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.utils import parseaddr
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from commcast.config.settings import Config
 from commcast.errors import TemplateError
 from commcast.model.incident import Channel
-from commcast.model.message import CalendarFile, Email, Mailbox, Message, Sms, Spliced
+from commcast.model.message import CalendarFile, Email, Mailbox, Message, Sms, Spliced, read_mailbox
 from commcast.model.text import measure
 from commcast.rendering.fields import Fields
 from commcast.rendering.render import EmailContent, Renderer, SmsContent
@@ -222,11 +221,11 @@ def build_message(
 @lru_cache(maxsize=64)
 def _email_of(envelope: Envelope, incident: str, secret: bytes) -> tuple[partial[Email], str]:
     """Return what all emails of one envelope about one incident have in common, and the sender's domain."""
-    name, address = parseaddr(envelope.sender)
-    domain = address.rpartition("@")[2]
+    sender = read_mailbox(envelope.sender)
+    domain = sender.address.rpartition("@")[2]
     email = partial(
         Email,
-        sender=Mailbox(address, name),
+        sender=sender,
         # One fixed name per incident, so that all its emails land in one thread (RFC 5322 3.6.4).
         references=(f"<{incident}.{_keyed(secret, incident)}@{domain}>",),
         reply_to=envelope.reply_to,

@@ -241,8 +241,9 @@ def shipped_templates() -> Path:
 
 
 def _levels(status: str, locale: str) -> Iterator[str]:
-    """Yield the prefixes of a file name, most specific first; "de-AT" falls back to its language."""
-    locales = dict.fromkeys((locale, locale.partition("-")[0], ""))
+    """Yield the prefixes of a file name, most specific first: zh-Hans-TW falls back to zh-Hans and zh."""
+    parts = locale.split("-")
+    locales = dict.fromkeys("-".join(parts[:count]) for count in range(len(parts), -1, -1))
     for state in dict.fromkeys((status, "")):
         for tongue in locales:
             yield "".join(f"{part}." for part in (state, tongue) if part)

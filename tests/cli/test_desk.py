@@ -152,6 +152,12 @@ def test_what_is_left_out_of_a_list_is_a_warning(bench: Bench) -> None:
     for audience, head, rows, warned in (
         ("support", "email,name", ["help@acme.example,Su", "nobody,No"], "audiences/support.csv:3"),
         ("support", "name,phone", phone, unreachable),
+        (
+            "support",
+            "email,locale",
+            ["help@acme.example,deutsch"],
+            "support.csv:2:19: locale … ignored in 1 row",
+        ),
         ("support", "email,name", ["help@acme.example,Su"], ""),
         ("customers", "name,phone", phone, ""),
     ):
@@ -160,6 +166,55 @@ def test_what_is_left_out_of_a_list_is_a_warning(bench: Bench) -> None:
         assert result.stdout.startswith("OK: ")
         assert ("warning: " in result.stderr) == bool(warned)
         assert missing(warned, result.stderr) == []
+
+
+def test_a_file_that_nothing_reads_is_named_with_what_was_perhaps_meant(bench: Bench) -> None:
+    unread = {
+        "incidents/pay8.YAML": "did you mean incidents/pay8.yaml?",
+        "incidents/pay8.yaml.txt": "did you mean incidents/pay8.yaml?",
+        "incidents/2026/pay8.yaml": "did you mean incidents/pay8.yaml?",
+        "incidents/notes.txt": "move it elsewhere",
+        "presets/outage.yml": "did you mean presets/outage.yaml?",
+        "audiences/old.csv": "name it under [audiences] in commcast.toml",
+        "templates/custmers/email.txt.j2": "did you mean templates/customers/email.txt.j2?",
+        "templates/customers/resolvd.email.txt.j2": "did you mean templates/customers/resolved.email.txt.j2?",
+        "templates/customers/sms.txt": "did you mean templates/customers/sms.txt.j2?",
+        "template/": "did you mean templates/?",
+    }
+    read = {
+        "templates/customers/resolved.de-AT.email.txt.j2": "{% block subject %}x{% endblock %}"
+        "{% include 'mine.j2' %}",
+        **dict.fromkeys(
+            ["templates/mine.j2", "audiences/README.md", "incidents/.swp.yaml", "presets/README"], ""
+        ),
+        **dict.fromkeys(
+            ["docs/notes.txt", "incidents/2026/pay9.yaml"], ""
+        ),  # one is named for all of its folder
+    }
+    for name, text in {**dict.fromkeys(unread, ""), "template/x": "", **read}.items():
+        (bench.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            (bench.folder / name).write_text(text)
+    warned = [
+        line for line in run("lint", folder=bench.folder).stderr.splitlines() if "nothing reads" in line
+    ]
+    kind = {True: "folder", False: "file"}
+    assert sorted(line.partition("; ")[0] for line in warned) == sorted(
+        f"warning: {name}: nothing reads this {kind[name.endswith('/')]}" for name in unread
+    )
+    assert all(any(f"{name}: " in line and said in line for line in warned) for name, said in unread.items())
+
+
+def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
+    for name in ("incidents/pay7.yaml", "templates/customers/email.txt.j2", "presets/own.yaml"):
+        path = bench.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_text() if path.exists() else None
+        path.write_text("id: pay7\n<<<<<<< HEAD\ntitle: A\n=======\ntitle: B\n>>>>>>> theirs\n")
+        found = run("lint", folder=bench.folder, expect=2).stdout.splitlines()
+        assert len(found) == 1
+        assert found[0].startswith(f"{name}:2:1: a merge conflict that is not resolved; keep one side, and")
+        path.unlink() if before is None else path.write_text(before)
 
 
 ODD = "my desk 100% 'of' \"it\" $HOME ${{ x }}"
@@ -320,6 +375,14 @@ def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:
     result = run("recipients", "check", folder=bench.folder)
     assert "none of its readers can be reached by email" in result.stderr
     assert "customers" in result.stdout and "warning" not in result.stdout
+    # A whole number, one that lacks a digit, one with one too many; and one of a country without such a rule.
+    phones = ["+4915112345678", "+491511234567", "+49151123456789", "+15550100123"]
+    write_list(bench.folder, "customers", "phone", phones)
+    checked = json.loads(run("recipients", "check", "--json", folder=bench.folder).stdout)
+    _, customers = checked["audiences"]
+    assert customers["left_out"] == 0
+    warned = "audiences/customers.csv:3: phone may lack a digit or have one too many: 2 rows; check"
+    assert [line[: len(warned)] for line in customers["warnings"]] == [warned]
 
 
 def test_what_is_no_audience_and_no_address_is_refused(bench: Bench) -> None:

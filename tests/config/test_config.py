@@ -129,7 +129,22 @@ REFUSED_INSTEAD = [
     ("[channels.email]", "veiw = 'internal'\n[channels.email]", "veiw: unknown key; did you mean view?"),
     ("[channels.email]", "channels = ['sms']\n[channels.email]", "add [channels.sms]"),
     ("[channels.email]", "channels = []\n[channels.email]", "audiences.customers.channels: is empty"),
-    (" <status@acme.example>", "", "is not a sender"),
+    ("[channels.email]", "[channels.email]\nprovidr = 'x'", "unknown key"),
+    (" <status@acme.example>", "", "channels.email.from: is not one address; write"),
+    *(
+        ("Acme Pay <status@acme.example>", two, "channels.email.from: is not one address; write")
+        for two in (
+            *("Acme Pay <status@acme.example>, b@acme.example", "b@acme.example, Acme <status@acme.example>"),
+            *("b@acme.example; <status@acme.example>", "Acme <a@b@acme.example>", "Acme <status>"),
+        )
+    ),
+    *(
+        ("[channels.email]", f"[contact]\nreply_to = '{two}'\n[channels.email]", "contact.reply_to: is")
+        for two in ("a@b.example, c@b.example", "dana")
+    ),
+    ("Acme Pay <status@acme.example>", "", "channels.email.from: is empty; fill it in"),
+    ("Acme Pay <status@acme.example>", "Acme <stätus@acme.example>", "must be an ASCII address"),
+    ("[channels.email]", "<<<<<<< HEAD\n[channels.email]\n=======\n>>>>>>> b\n", "toml:5:1: a merge"),
     ("Acme Pay <status@acme.example>", "a@b\\r\\nBcc: x@y.example", "control character"),
 ]  # fmt: skip
 

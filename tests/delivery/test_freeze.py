@@ -151,7 +151,7 @@ def test_memory_is_flat_in_the_readers(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_list_that_is_broken_late_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     same_words(monkeypatch)
     monkeypatch.setattr(gathering, "MOVED_AT_ONCE", 100)
-    bench = bench_of(tmp_path, [*numbered(9_000), '"never closed'], [])
+    bench = bench_of(tmp_path, [*numbered(9_000), "x" * 70_000], [])
     bench.release()
     with pytest.raises(InputError, match=r"customers\.csv:9002"):
         freeze(bench, mails_owed(bench))

@@ -63,6 +63,9 @@ def test_the_look_up_order(tmp_path: Path, first: int) -> None:
 def test_a_region_falls_back_to_its_language_and_an_audience_to_its_kind(tmp_path: Path) -> None:
     found = templates(tmp_path, {"vip/de.sms.txt.j2": "de", "vip/sms.txt.j2": "en"})
     assert choose(found, "de-AT", Channel.SMS).text == "user:vip/de.sms.txt.j2"
+    assert choose(found, "de-Latn-AT", Channel.SMS).text == "user:vip/de.sms.txt.j2"
+    latin = templates(tmp_path, {"vip/de-Latn.sms.txt.j2": "latin", "vip/de.sms.txt.j2": "German"})
+    assert choose(latin, "de-Latn-AT", Channel.SMS).text == "user:vip/de-Latn.sms.txt.j2"
     found = templates(tmp_path, {}, {"internal/email.txt.j2": "i", "customers/email.txt.j2": "c"})
     assert found.choose("ops", View.INTERNAL, "", "", Channel.EMAIL).text == "shipped:internal/email.txt.j2"
     with pytest.raises(TemplateError, match=r"no sms template for audience all.*all/sms\.txt\.j2"):

@@ -7,7 +7,6 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import parseaddr
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from commcast.model.message import (
     Outcome,
     OutcomeKind,
     Skeleton,
+    read_mailbox,
 )
 from commcast.providers.mime import LONGEST_NAME, bracketed, one_line, wire_address
 
@@ -155,8 +155,7 @@ def _frame(email: Email, provider: SendGridProvider) -> dict[str, Any]:
     """Return everything in a request except its readers, subject and content."""
     frame: dict[str, Any] = {"from": _mailbox(email.sender)}
     if email.reply_to:
-        name, address = parseaddr(email.reply_to)
-        frame["reply_to"] = _mailbox(Mailbox(address, name))
+        frame["reply_to"] = _mailbox(read_mailbox(email.reply_to))
     frame["headers"] = _headers(email, provider)
     if email.calendar is not None:
         frame["attachments"] = [_attachment(email.calendar)]
