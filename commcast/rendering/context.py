@@ -307,7 +307,7 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
 
 def _words(update: Update, audience: str) -> dict[str, str | None]:
     """Return the update's sentences, those written for the audience in place of the general ones."""
-    special = update.words.get(audience) or AudienceWords()
+    special = update.words_in_force.get(audience) or AudienceWords()
     return update.model_dump(include=set(AudienceWords.model_fields)) | special.model_dump(exclude_none=True)
 
 
