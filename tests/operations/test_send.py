@@ -152,7 +152,7 @@ CASES: list[tuple[str, Sequence[Step], Mapping[int, str]]] = [
     ("what is worse is texted", [mild, send, later(9), worse, send], {1: ALL, 2: ALL}),
     ("the end is texted", [send, later(9), ends, send], {1: ALL, 2: ALL}),
     ("those told it began are told its end", [send, others_listed, later(9), ends, send], {1: ALL, 2: ALL}),
-    ("nobody is told only the end", [later(5), ends, later(1), send], {}),
+    ("what is over before the first word", [later(5), ends, later(1), send], {2: ALL}),
     ("only the newest of several drafts is sent", [later(5), plain, send], {2: ALL}),
     ("no tick sends what is older than its promise", [release, later(25), tick], {}),
     (
