@@ -65,7 +65,8 @@ def correct(
         _tell_of_title(place.incident, wrong, right)
         if not said.dry_run:
             check_unchanged(place, incident, said, ledger)
-            _halt(ledger, incident.id)
+            if found.numbers:
+                _halt(ledger, incident.id)
             incident = append(place.desk, incident, entry, seen)
         raise typer.Exit(send_incident(replace(place, incident=incident), ledger, said))
 

@@ -164,7 +164,10 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
             f"Post an update: commcast update {incident}"
         )
     if delivered.stopped_by and not delivered.signal:
-        say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}")
+        from commcast.model.history import way_on
+
+        go_on = way_on(incident, delivered.stopped_by)
+        say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: {go_on}")
     elif delivered.waiting > delivered.planned and not delivered.troubles and not delivered.signal:
         left = delivered.waiting - delivered.planned
         say(f"{left:,} wait for their turn. The next tick continues, or: commcast send {incident}")

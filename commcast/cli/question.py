@@ -183,6 +183,7 @@ def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iter
     lines += [*_not_told_so_mild(desk, plan, tally), *other_stories(plan, when)]
     if tally.notices:
         update, previous = plan.incident.latest, _last_released(plan)
+        lines += _own_words(update, tally)
         if news := [*new_facts(previous, update), *new_timeframe(previous, update, when)]:
             lines.append(f"New here, check each: {', '.join(news)}")
         lines += [*lasting_lines(desk, tally, when), present.promise_line(tally, when)]
@@ -193,6 +194,17 @@ def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iter
     if tally.notices and (price := desk.config.send.sms_price):
         segments = sum(notice.segments for notice in tally.notices)
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
+
+
+def _own_words(update: Update, tally: Tally) -> list[str]:
+    """Return the line that says which of these audiences read their own words, and for which sentences."""
+    told = {name for each in tally.notices for name in each.audiences}
+    own = [
+        f"{name} ({', '.join(words.model_dump(exclude_none=True))})"
+        for name, words in update.words_in_force.items()
+        if name in told
+    ]
+    return [f"Their own words (for:) are read by {_listed(own)}."] if own else []
 
 
 def _not_told_so_mild(desk: Desk, plan: Plan, tally: Tally) -> Iterator[str]:
@@ -364,7 +376,7 @@ _TOLD = (
 
 
 def _facts(update: Update) -> Iterator[str]:
-    for said in (update, *update.words.values()):  # words for one audience have fewer keys
+    for said in (update, *update.words_in_force.values()):  # words for one audience have fewer keys
         for text in (getattr(said, key, None) for key in _TOLD):
             for found in _TELLING.findall(text or ""):
                 yield found.rstrip(".,;:").strip()

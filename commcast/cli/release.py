@@ -79,9 +79,10 @@ def _check_not_stopped(plan: Plan) -> None:
     name, history = plan.incident.id, plan.history
     # A stop put by a correction ends as soon as its words are ready to go.
     if history.stopped_by and not (history.correcting and plan.incident.latest.corrects):
-        raise DecisionNeeded(
-            f"{name} is stopped by {history.stopped_by}; lift it with: commcast resume {name}"
-        )
+        from commcast.model.history import way_on
+
+        lift = way_on(name, history.stopped_by)
+        raise DecisionNeeded(f"{name} is stopped by {history.stopped_by}; lift it with: {lift}")
 
 
 def _ask_and_release(

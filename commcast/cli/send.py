@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from commcast.cli import prompt
-from commcast.cli.options import FolderOption, IncidentArgument, NoQuestionOption, VerbInput, refuse, verb
+from commcast.cli.options import (
+    FolderOption,
+    IncidentArgument,
+    NoQuestionOption,
+    VerbInput,
+    clock,
+    refuse,
+    verb,
+)
 from commcast.cli.output import say, show
 from commcast.cli.release import send_incident
-from commcast.cli.session import Place, desk_now, find_incident, is_open, ledger_of, load, needs_sending
+from commcast.cli.session import Place, desk_now, find_incident, is_open, ledger_of, load, needs_sending, who
 from commcast.errors import DecisionNeeded, InputError
 
 if TYPE_CHECKING:
@@ -47,7 +55,9 @@ def discard(
     Example: commcast discard pay7
     """
     from commcast.incidents.editor import remove_updates
-    from commcast.ledger.fence import stops_in_force
+    from commcast.ledger.fence import give_up_correction, stops_in_force
+    from commcast.ledger.overview import overviews
+    from commcast.model.history import way_on
     from commcast.model.release import changed, drafts
     from commcast.operations.desk import read_history
 
@@ -82,10 +92,13 @@ def discard(
                 path.unlink()
             else:
                 remove_updates(path, numbers)
+            told = overviews(connection).get(found.id)
+            waits = bool(told and told.counts["pending"])
+            give_up_correction(connection, found.id, who(), clock(), keep=waits)
         show(f"Discarded {what}; nobody was told of {'it' if whole or len(numbers) == 1 else 'them'}.")
         with ledger.read() as connection:
             if stops := stops_in_force(connection, found.id):
-                say(f"{found.id} is still stopped by {stops[0].by}: commcast resume {found.id}")
+                say(f"{found.id} is still stopped by {stops[0].by}: {way_on(found.id, stops[0].by)}")
 
 
 def _is_still_draft(

@@ -144,7 +144,9 @@ def _to_do(each: IncidentProgress) -> Iterator[Line]:
         many = "1 draft waits" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts wait"
         yield f"{many} for a yes: commcast send {each.id}", YELLOW
     if each.stopped_by:
-        yield f"stopped by {each.stopped_by}: commcast resume {each.id}", YELLOW
+        from commcast.model.history import way_on
+
+        yield f"stopped by {each.stopped_by}: {way_on(each.id, each.stopped_by)}", YELLOW
     if not each.has_file:
         yield "its file is gone or broken; messages that are already frozen still go out", YELLOW
 

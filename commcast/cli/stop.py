@@ -12,7 +12,7 @@ from commcast.cli.output import going_on_unread, say, show, show_prose
 from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work, load, no_incident, who, worker_for
 from commcast.cli.tick import delivered_in_words
-from commcast.errors import ExitCode, InputError, gravest
+from commcast.errors import DecisionNeeded, ExitCode, InputError, gravest
 
 if TYPE_CHECKING:
     from commcast.delivery.worker import Delivered, Worker
@@ -74,6 +74,7 @@ def resume(
 
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         wanted = _wanted(desk, ledger, incident, everything)
+        _check_no_correction_waits(desk, ledger, wanted)
         with ledger.write() as connection:
             lifted = lift_stop(connection, wanted, by or who(), clock())
             reopen(connection)
@@ -95,6 +96,21 @@ def resume(
         if len(codes) == 1:
             show("Nothing is open: everything released was delivered.")
     raise typer.Exit(gravest(codes))
+
+
+def _check_no_correction_waits(desk: Desk, ledger: Ledger, wanted: str) -> None:
+    """Refuse to go on with wrong words while the update that corrects them is a draft."""
+    from commcast.cli.question import ways_on
+    from commcast.model.release import drafts
+    from commcast.operations.desk import read_history
+
+    found = next((each for each in load(desk, ledger)[1].incidents if each.id == wanted), None)
+    history = read_history(ledger, wanted)
+    if found is None or not history.stopped_by:
+        return
+    if any(found.update(number).corrects for number in drafts(found, history.releases)):
+        ways = ways_on(wanted, "to send it: it lifts the stop")
+        raise DecisionNeeded(f"A correction of {wanted} waits for a yes; nothing was resumed.\n{ways}")
 
 
 def deliver(desk: Desk, worker: Worker, incident: str) -> Delivered:

@@ -132,6 +132,8 @@ def show_foreseen(folder: Path | None, now: datetime, as_json: bool) -> ExitCode
 
 
 def _lines(found: Foreseen) -> Iterator[str]:
+    from commcast.model.history import way_on
+
     for each in found.waking:
         who = " and ".join(each.people) or "nobody: no [people] in commcast.toml"
         yield f"{each.incident}: would nudge {who}: {why_in_words([each.nudge])}"
@@ -140,7 +142,7 @@ def _lines(found: Foreseen) -> Iterator[str]:
         by = NAMES[Channel(coming.channel)]
         yield f"{coming.incident}: would send {notice} by {by} to {coming.deliveries:,}"
     for incident, who in found.stopped.items():
-        yield f"{incident}: stopped by {who}; go on with: commcast resume {incident}"
+        yield f"{incident}: stopped by {who}; go on with: {way_on(incident, who)}"
     if not (found.waking or found.coming):
         yield "A tick would send nothing."
 

@@ -60,6 +60,7 @@ class _Said:
     stretch: str | None = None
     window: Window | None = None
     expected_at: datetime | None = None
+    words: dict[str, AudienceWords] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -180,10 +181,12 @@ class Unfolding:
         promise = self._promise(loc, entry, at, status)
         ended = self._ended(loc, entry, at, status)
         self._corrects(loc, entry, number)
+        words = {name: AudienceWords(**each.model_dump()) for name, each in (entry.words or {}).items()}
+        carried = self._carried_words(entry, status, words)
         self.said.status, self.said.ended = status, status in END_STATUSES
         if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
             return None
-        carried = self.said.values
+        said = self.said.values
         is_over = status in END_STATUSES
         return Update(
             number=number,
@@ -191,24 +194,25 @@ class Unfolding:
             at=at,
             at_written=entry.at is not None,
             status=status,
-            affected=tuple(carried["affected"] or ()),
-            audiences=None if carried["audiences"] is None else tuple(carried["audiences"]),
+            affected=tuple(said["affected"] or ()),
+            audiences=None if said["audiences"] is None else tuple(said["audiences"]),
             owner_named=entry.owner is not None,
-            issue=entry.issue or (entry.fixed if status in _OVER else None) or carried["issue"],
+            issue=entry.issue or (entry.fixed if status in _OVER else None) or said["issue"],
             # What was being done, and what readers should do meanwhile, no longer applies.
-            resolution=(entry.resolution or "") if is_over else carried["resolution"],
+            resolution=(entry.resolution or "") if is_over else said["resolution"],
             timeframe=timeframe,
-            action=entry.action if is_over else carried.get("action"),
+            action=entry.action if is_over else said.get("action"),
             next_update=promise,
             next_clock=entry.next_update if is_clock_time(entry.next_update) else "",
-            words={name: AudienceWords(**words.model_dump()) for name, words in (entry.words or {}).items()},
+            words=words,
+            carried=carried,
             window=window,
             ended=ended,
             corrects=_numbers(entry.corrects),
             expected_at=expected_at,
             merged_into=entry.merged_into,
             check_in=tuple(entry.check_in or ()),
-            **{key: carried.get(key) for key in ("severity", "owner", "backup", "scope")},
+            **{key: said.get(key) for key in ("severity", "owner", "backup", "scope")},
             **{key: getattr(entry, key) for key in _AS_WRITTEN},
         )
 
@@ -306,6 +310,27 @@ class Unfolding:
             if getattr(entry, key) is None and (*loc, key) not in self.spoiled:
                 why = "the first update needs it" if number == 1 else "it is needed again after an end"
                 self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])
+
+    def _carried_words(
+        self, entry: UpdateEntry, status: Status, words: dict[str, AudienceWords]
+    ) -> dict[str, AudienceWords]:
+        """Return the words of single audiences that hold on, and keep them with `words` for the next update.
+
+        They hold until the sentence that they stand for is written anew, or says nothing any more.
+        """
+        anew = {key for key in _SAID_AFRESH if getattr(entry, key) is not None}
+        if status in END_STATUSES:
+            anew |= {"resolution", "action"} | ({"issue"} if status in _OVER and entry.fixed else set())
+        if self.said.ended and status is Status.REOPENED:
+            anew |= set(_SAID_AFRESH)
+        left = {name: words.model_copy(update=dict.fromkeys(anew)) for name, words in self.said.words.items()}
+        carried = {name: words for name, words in left.items() if words != AudienceWords()}
+        own = {name: each.model_dump(exclude_none=True) for name, each in words.items()}
+        both = carried | {
+            name: carried.get(name, AudienceWords()).model_copy(update=keys) for name, keys in own.items()
+        }
+        self.said.words = both
+        return carried
 
     def _timeframe(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> Timeframe | None:
         said, window = self.said, self.said.window

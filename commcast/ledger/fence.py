@@ -11,11 +11,11 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 from commcast.ledger import tables
 from commcast.ledger.releases import merged_into
 from commcast.ledger.tables import ALL_INCIDENTS, MAYBE_TOLD, BroadcastState
+from commcast.model.history import CORRECTING
 from commcast.model.incident import Channel
 
 _broadcast, _delivery, _duty = tables.broadcast, tables.delivery, tables.duty
 _release, _stop = tables.release, tables.stop
-_CORRECTING = ", until the correction is ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,15 @@ class Stop:
     @property
     def is_for_correction(self) -> bool:
         """Whether it ends by itself as soon as a correction is ready."""
-        return self.by.endswith(_CORRECTING)
+        return self.by.endswith(CORRECTING)
+
+
+def give_up_correction(connection: Connection, incident: str, by: str, now: datetime, *, keep: bool) -> None:
+    """End a stop for a correction that was discarded; `keep` leaves it as a stop of the person."""
+    if any(stop.is_for_correction for stop in stops_in_force(connection, incident)):
+        lift_stop_to_correct(connection, incident, by, now)
+        if keep:
+            stop_incident(connection, incident, by, now)
 
 
 def stop_incident(connection: Connection, incident: str, by: str, now: datetime) -> bool:
@@ -52,7 +60,7 @@ def stop_to_correct(connection: Connection, incident: str, by: str, now: datetim
     """
     found = [stop for stop in stops_in_force(connection, incident) if stop.incident == incident]
     lift_stop(connection, incident, by, now)
-    connection.execute(insert(_stop).values(incident=incident, by=by + _CORRECTING, at=now))
+    connection.execute(insert(_stop).values(incident=incident, by=by + CORRECTING, at=now))
     return next((stop.by for stop in found if not stop.is_for_correction), "")
 
 
@@ -60,7 +68,7 @@ def lift_stop_to_correct(connection: Connection, incident: str, by: str, now: da
     """Lift a stop by `stop_to_correct`; a person's own stop stays."""
     connection.execute(
         update(_stop)
-        .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None), _stop.c.by.endswith(_CORRECTING))
+        .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None), _stop.c.by.endswith(CORRECTING))
         .values(lifted_at=now, lifted_by=by)
     )
 

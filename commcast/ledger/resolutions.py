@@ -16,6 +16,7 @@ from commcast.ledger import tables
 from commcast.ledger.fence import stops_in_force
 from commcast.ledger.tables import IS_WRITTEN_ANEW, WAITING, State, What, one_of
 from commcast.ledger.unknowns import Doubt, Which, ids_of_others, put_acts, unless_erased
+from commcast.model.history import way_on
 from commcast.model.incident import END_STATUSES
 
 _broadcast, _delivery, _release = tables.frozen_broadcast, tables.delivery, tables.release
@@ -113,7 +114,7 @@ def states_of(connection: Connection, deliveries: Collection[int]) -> list[State
 
 def stopped_in_words(incident: str, by: str) -> str:
     """Return why nothing of a stopped incident can be sent again, and what to do."""
-    return f"{incident} is stopped by {by}: nothing was sent again. First: commcast resume {incident}"
+    return f"{incident} is stopped by {by}: nothing was sent again. First: {way_on(incident, by)}"
 
 
 def _why_unfit(now: datetime) -> ColumnElement[str]:

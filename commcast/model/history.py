@@ -12,6 +12,15 @@ from commcast.model.release import Release
 
 ERASED = "erased"  # why somebody is suppressed: we may not keep their address
 
+CORRECTING = ", until the correction is ready"  # ends the name of who stopped an incident to correct it
+
+
+def way_on(incident: str, by: str) -> str:
+    """Return what goes on with an incident that `by` stopped: never its wrong words, if it is corrected."""
+    if by.endswith(CORRECTING):
+        return f"commcast send {incident} (the correction), or commcast discard {incident}"
+    return f"commcast resume {incident}"
+
 
 class Said(NamedTuple):
     """One notice that was sent to one audience on one channel, and what it promised.

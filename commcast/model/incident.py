@@ -121,7 +121,8 @@ class Update(_Frozen):
     no ledger keeps it. `internal` may reach only audiences whose view is internal. `corrects` are the numbers
     of the updates that said `wrong`, which should have been `right`. `expected_at` is when something expected
     begins, aware; `merged_into` the id of the incident that continues instead; `check_in` the audiences that
-    are asked on the next working day whether all is well.
+    are asked on the next working day whether all is well. `words` are what this entry itself writes for
+    single audiences, `carried` what earlier ones wrote for them about sentences that still stand.
     """
 
     number: int
@@ -145,6 +146,7 @@ class Update(_Frozen):
     nothing_new: str | None = None
     internal: str | None = None
     words: Mapping[str, AudienceWords] = Field(default_factory=dict)
+    carried: Mapping[str, AudienceWords] = Field(default_factory=dict)
     window: Window | None = None
     ended: datetime | None = None
     fixed: str | None = None
@@ -161,6 +163,16 @@ class Update(_Frozen):
     @property
     def is_end(self) -> bool:
         return self.status in END_STATUSES
+
+    @property
+    def words_in_force(self) -> dict[str, AudienceWords]:
+        """The words of single audiences, by audience: this entry's own before carried ones."""
+        both = [
+            {name: words.model_dump(exclude_none=True) for name, words in said.items()}
+            for said in (self.carried, self.words)
+        ]
+        names = dict.fromkeys(name for said in both for name in said)
+        return {name: AudienceWords(**(both[0].get(name, {}) | both[1].get(name, {}))) for name in names}
 
 
 class Incident(_Frozen):

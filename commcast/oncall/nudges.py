@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from commcast.config.settings import Config
-from commcast.model.history import History, Said
+from commcast.model.history import History, Said, way_on
 from commcast.model.incident import Channel, Incident, Kind, Update
 from commcast.model.oncall import Handover, on_duty_for
 from commcast.model.times import short_duration
@@ -155,7 +155,9 @@ def _of_promises(case: _Moment) -> Iterator[Nudge]:
             continue
         audiences = tuple(dict.fromkeys(said.audience for said in waiting))
         unheld = {said.audience for said in waiting if not _is_held(said, promised, by_itself)}
-        stop = f"{history.stopped_by} stopped it; commcast resume {case.incident.id} lifts the stop."
+        stop = (
+            f"{history.stopped_by} stopped it; {way_on(case.incident.id, history.stopped_by)} lifts the stop."
+        )
         yield Nudge(
             nudge_id(name_of_promise(promised, waiting, history.said), mark),
             why,

@@ -80,7 +80,7 @@ def _is_for_all(notice: Notice) -> bool:
 def says(update: Update, wrong: str) -> bool:
     """Return whether any text of an update contains `wrong`."""
     texts = [getattr(update, key) for key in {*_WORDS, *_OF_AN_END}]
-    texts += [text for words in update.words.values() for text in words.model_dump().values()]
+    texts += [text for words in update.words_in_force.values() for text in words.model_dump().values()]
     return any(holds(text, wrong) for text in texts if text)
 
 
@@ -98,9 +98,9 @@ def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
         keys |= {key: fixed(text) for key in _OF_AN_END if (text := getattr(update, key))}
         if update.issue != update.fixed:
             keys["issue"] = fixed(update.issue)
-    if update.words:
+    if update.words_in_force:
         keys["for"] = {
             name: {key: fixed(text) for key, text in words.model_dump().items() if text}
-            for name, words in update.words.items()
+            for name, words in update.words_in_force.items()
         }
     return keys

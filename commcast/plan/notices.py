@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from commcast.config.settings import Config
 from commcast.model.history import History, Said, WrongWords
-from commcast.model.incident import Channel, Incident, Status, Update
+from commcast.model.incident import Channel, Incident, Level, Status, Update
 from commcast.model.release import ELSEWHERE
 from commcast.plan.cadence import promises
 
@@ -82,6 +82,7 @@ class Notice:
     goes_on_as      the title under which this one continues
     told_from       a follow-up is for readers who were told this update or a newer one
     asks_after      the end that a check-in asks about, on the reader's next working day
+    strangers       the levels at which readers get this end though they were never told that it began
     """
 
     incident: str
@@ -109,6 +110,7 @@ class Notice:
     goes_on_as: str = ""
     told_from: int = 0
     asks_after: datetime | None = None
+    strangers: frozenset[Level] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,19 @@ def notice_of(
         next_update_by=promises(config, incident, update),
         wrong_words=tuple(each for each in history.wrong_words if each.channel is channel),
         merged=history.merged if update.is_end else (),
+        strangers=_strangers(update, history),
     )
+
+
+def _strangers(update: Update, history: History) -> frozenset[Level]:
+    """Return the levels at which readers who know nothing yet hear of this end.
+
+    What was withdrawn concerns nobody who never heard of it; what is over when first told concerns all.
+    """
+    if update.status not in (Status.RESOLVED, Status.COMPLETED):
+        return frozenset()
+    is_first_word = all(number >= update.number for number in history.told_up_to.values())
+    return frozenset(Level) if is_first_word else frozenset({Level.END})
 
 
 def audiences_of(incident: Incident, update: Update, config: Config) -> tuple[str, ...]:

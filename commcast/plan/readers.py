@@ -91,7 +91,7 @@ def _not_due(recipient: Recipient, notice: Notice, history: ReaderHistory) -> st
     if not history.told and _follows_others(recipient, notice):
         return reasons.OTHER_COMPONENTS
     knows = history.told or notice.told_elsewhere
-    if notice.is_end and not knows and recipient.level is not Level.END:
+    if notice.is_end and not knows and recipient.level not in notice.strangers:
         return reasons.NEVER_TOLD
     if notice.kind is NoticeKind.HOLDING and history.news_waits:
         return reasons.NEWS_WAITS

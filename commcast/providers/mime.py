@@ -20,6 +20,8 @@ import idna
 from commcast.model.message import CalendarFile, Email, Mailbox, read_mailbox
 from commcast.providers import quoted_printable
 
+# No vacation replies: RFC 3834, and what Exchange and Outlook read instead.
+NO_AUTOMATIC_REPLY = {"Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "All"}
 LONGEST_NAME = 100  # characters; a longer name is cut, so that its reader is told all the same
 _LONGEST_TOKEN = 900  # bytes of an id or link: a header line ends at 998 (RFC 5322 2.1.1)
 
@@ -293,7 +295,8 @@ def _set_origin(mail: EmailMessage, email: Email) -> None:
         mail["List-Unsubscribe"] = bracketed(email.list_unsubscribe, "list_unsubscribe")
     if email.list_id:
         mail["List-Id"] = bracketed(email.list_id, "list_id")
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation replies
+    for name, value in NO_AUTOMATIC_REPLY.items():
+        mail[name] = value
 
 
 def bracketed(text: str, field: str) -> str:
@@ -315,12 +318,13 @@ def _set_body(mail: EmailMessage, email: Email) -> None:
 
 def _attach(mail: EmailMessage, calendar: CalendarFile) -> None:
     """Attach a calendar file in the form that email programs and calendars expect (RFC 6047)."""
+    method = "CANCEL" if "METHOD:CANCEL" in calendar.text else "PUBLISH"
     mail.add_attachment(
         calendar.text.encode(),
         maintype="text",
         subtype="calendar",
         filename=calendar.name,
-        params={"charset": "utf-8", "method": "PUBLISH", "name": calendar.name},
+        params={"charset": "utf-8", "method": method, "name": calendar.name},
     )
 
 

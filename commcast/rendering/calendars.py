@@ -1,4 +1,4 @@
-"""Planned work as a calendar file, so that readers' calendars stay up to date (RFC 5545, 5546: PUBLISH)."""
+"""Planned work as a calendar file, so that readers' calendars stay up to date (RFC 5545, RFC 5546)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ _COMES_WITH = frozenset({Status.SCHEDULED, Status.RESCHEDULED, Status.EXTENDED, 
 
 
 def calendar_of(
-    config: Config, incident: Incident, update: Update, words: Mapping[str, str | None]
+    config: Config, incident: Incident, update: Update, title: str, words: Mapping[str, str | None]
 ) -> dict[str, Any] | None:
     """Return the calendar file that goes with an update, None if none does: plain JSON values.
 
-    `words` are the readers' own. An update always gives the same `text`; its lines end in CRLF. `sequence`
-    rises with each change of the window, so that a calendar knows which of two files is newer.
+    `title` is the corrected one, `words` are the readers' own. An update always gives the same `text`; its
+    lines end in CRLF. `sequence` rises with each change of the window, so that a calendar knows which of two
+    files is newer.
     """
     if incident.kind is not Kind.MAINTENANCE or update.window is None or update.status not in _COMES_WITH:
         return None
@@ -44,7 +45,7 @@ def calendar_of(
         dtstart=update.window.start.astimezone(UTC),
         dtend=update.window.end.astimezone(UTC),
         # Some calendars keep what was cancelled.
-        summary=f"{'Cancelled: ' if is_cancelled else ''}{config.organisation.name}: {incident.title}",
+        summary=f"{'Cancelled: ' if is_cancelled else ''}{config.organisation.name}: {title}",
         description=_description(config, incident, update, words),
         status=status,
         transp="TRANSPARENT",  # our work does not make its readers busy
@@ -55,7 +56,12 @@ def calendar_of(
     if config.organisation.status_url:
         event.add("url", config.organisation.status_url)
     calendar = Calendar()
-    _add(calendar, prodid="-//commcast//planned work//EN", version="2.0", method="PUBLISH")
+    _add(
+        calendar,
+        prodid="-//commcast//planned work//EN",
+        version="2.0",
+        method="CANCEL" if is_cancelled else "PUBLISH",
+    )
     calendar.add_component(event)
     text = calendar.to_ical().decode()
     return {"name": f"{incident.id}.ics", "text": text, "sequence": sequence, "status": status}

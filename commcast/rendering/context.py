@@ -199,6 +199,7 @@ def build_context(
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
     show = _Clock(zone, update.at if is_same_day else None)
     view, words = config.audiences[audience].view, _words(update, audience)
+    title = _title(incident, update)
     context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "contact": _contact(config, incident),
@@ -211,7 +212,7 @@ def build_context(
         },
         "next_update_by": show(next_update_by if is_promised else None),
         "next_word": word.value if word else None,
-        "calendar": calendar_of(config, incident, update, words) if with_calendar else None,
+        "calendar": calendar_of(config, incident, update, title, words) if with_calendar else None,
         **_occasion_facts(config, incident, update, occasion, show),
         "audience": {"name": audience, "view": view.value},
         "locale": locale,
@@ -307,7 +308,7 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
 
 def _words(update: Update, audience: str) -> dict[str, str | None]:
     """Return the update's sentences, those written for the audience in place of the general ones."""
-    special = update.words.get(audience) or AudienceWords()
+    special = update.words_in_force.get(audience) or AudienceWords()
     return update.model_dump(include=set(AudienceWords.model_fields)) | special.model_dump(exclude_none=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from html.parser import HTMLParser
@@ -211,7 +212,9 @@ class Renderer:
         """
         values = {**context, READER: recipient}
         _, pieces = self._text.render(values, Budget(), LARGEST_TEXT)
-        body, replaced = replace_lookalikes(" ".join("".join(pieces).split()))
+        # "e" with a combining accent is "é", which GSM-7 has.
+        written = unicodedata.normalize("NFC", "".join(pieces))
+        body, replaced = replace_lookalikes(" ".join(written.split()))
         body = " ".join(body.split())
         self._check_text("message", body)
         if len(body) > MAX_CHARACTERS:

@@ -242,3 +242,35 @@ def test_a_no_keeps_all_stopped_until_the_correction_goes(told: Path) -> None:
 def test_a_stop_beside_that_of_the_correction(told: Path, story: str) -> None:
     play(told, story)
     assert stops(told) == (["sam"] if "sam" in story else [])
+
+
+@pytest.mark.usefixtures("person")
+def test_wrong_words_do_not_go_on_while_their_correction_waits(told: Path) -> None:
+    ways = "commcast send card1 (the correction), or commcast discard card1"
+    play(
+        told,
+        f"""
+        {WRONG} < n         | 5 | 0 |
+        resume card1        | 5 | 0 | A correction of card1 waits … commcast send card1
+        status card1        | 0 | 0 | {ways}
+        stop card1 --by sam | 0 | 0 |
+        resume card1        | 5 | 0 | A correction of card1 waits
+        """,
+    )
+    assert stops(told) == ["sam"]
+
+
+@pytest.mark.usefixtures("person")
+def test_a_correction_that_is_given_up_leaves_a_stop_only_if_messages_wait(told: Path) -> None:
+    play(told, f"{WRONG} < n | 5 | 0 |\ndiscard card1 --yes | 0 | 0 | Discarded")
+    assert stops(told) == []
+    succeed(told, WRONG)
+
+
+@pytest.mark.usefixtures("person")
+def test_a_correction_of_what_nobody_was_told_stops_nothing(desk: Path) -> None:
+    assert do(desk, card()).exit_code == 5
+    play(desk, f"{WRONG} < n | 5 | 0 |")
+    assert stops(desk) == []
+    play(desk, "discard card1 --yes | 0 | 0 | Discarded")
+    succeed(desk, card())

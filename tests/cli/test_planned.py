@@ -276,3 +276,12 @@ PAST = f"{NOW - timedelta(minutes=30):%H:%M}"
 )
 def test_what_is_refused_of_planned_work(planned: Kept, state: str, command: str, said: str) -> None:
     refuse(planned(state), f"{command} --yes", said)
+
+
+def test_calendars_get_a_corrected_title_and_a_cancellation(desk: Path) -> None:
+    schedule(desk)
+    succeed(desk, "correct database1 --wrong Database --right Cards", "cancel --because 'No need.'")
+    texts = [content.decode().replace("\r\n ", "") for content in calendars(mails_to(desk))]
+    assert [re.findall("METHOD:(.*)\r", text)[0] for text in texts] == ["PUBLISH", "PUBLISH", "CANCEL"]
+    names = ["Acme Pay: Database moves", "Acme Pay: Cards moves", "Cancelled: Acme Pay: Cards moves"]
+    assert [re.findall("SUMMARY:(.*)\r", text)[0] for text in texts] == names

@@ -200,3 +200,11 @@ def test_what_a_cap_holds_back_is_shown_and_released_all_the_same(bench: Bench) 
     assert "NOBODY WAS TOLD: all 3 had as many messages within the hour" in done.stderr
     assert "Next word is promised" not in done.stderr
     assert "held back" in run("log", "pay7", folder=bench.folder).stdout
+
+
+def test_who_reads_words_of_their_own_is_said(desk: Path) -> None:
+    declare(desk, "--id", "card1")
+    file = desk / "incidents" / "card1.yaml"
+    file.write_text(file.read_text() + "    for: {customers: {issue: Cards fail., scope: In the EU.}}\n")
+    shown = in_one(do(desk, "preview card1").stdout)
+    assert "Their own words (for:) are read by customers (issue, scope)." in shown

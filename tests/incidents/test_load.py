@@ -496,3 +496,37 @@ def test_a_preset_holds_no_times_and_no_id(own_desk: Config) -> None:
     assert [fault.line for fault in caught.value.faults] == [5, 9, 10]
     assert caught.value.faults[0].file == "presets/late.yaml"
     assert find_preset(own_desk, "slow").origin == "shipped"
+
+
+OWN_WORDS = (
+    LEAST
+    + "    scope: EU\n    for:\n      executives: {issue: Revenue is down., scope: 3 markets}\n"
+    + "      customers: {issue: Cards fail., resolution: We repair it.}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "executives", "customers"),
+    [
+        ("    nothing_new: x\n", "issue scope", "issue resolution"),
+        ("    resolution: We wait.\n", "issue scope", "issue"),
+        ("    issue: It is worse.\n", "scope", "resolution"),
+        ("    issue: It is worse.\n    for: {executives: {issue: x}}\n", "issue scope", "resolution"),
+        ("    status: resolved\n    fixed: All works.\n", "scope", ""),
+    ],
+)
+def test_words_for_an_audience_hold_until_their_sentence_is_written_anew(
+    desk: Config, more: str, executives: str, customers: str
+) -> None:
+    updates = read(OWN_WORDS + SECOND + more, desk).updates
+    found = {name: each.model_dump(exclude_none=True) for name, each in updates[1].words_in_force.items()}
+    assert " ".join(found.get("executives", {})) == executives
+    assert " ".join(found.get("customers", {})) == customers
+
+
+def test_words_for_an_audience_end_with_the_incident_and_change_no_digest(desk: Config) -> None:
+    incident = read(OWN_WORDS + AGAIN.removeprefix(LEAST + "    scope: EU\n    action: Wait.\n"), desk)
+    assert (incident.latest.status, incident.latest.words_in_force) == (Status.REOPENED, {})
+    incident = read(OWN_WORDS + SECOND, desk)
+    alone = incident.latest.model_copy(update={"carried": {}})
+    assert incident.latest.carried and digest(incident, alone) == digest(incident, incident.latest)

@@ -155,7 +155,7 @@ def do(bench: Bench, steps: str) -> None:
     mild send 9 worse send            | all                    | all
     send 9 ends send                  | all                    | all
     send others 9 ends send           | all                    | all  # told of the beginning
-    5 ends 1 send                     |                        |  # nobody is told only the end
+    5 ends 1 send                     |                        | all  # over before the first word
     5 plain send                      |                        | all  # the newest of several drafts
     release 25 tick                   |                        |  # older than its promise
     release freeze 5 plain release tick tick | 3 skipped / 2 accepted | 3 accepted /

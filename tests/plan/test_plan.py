@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -266,7 +267,7 @@ def test_who_wants_less_hears_no_more(
     events: frozenset[str], kind: NoticeKind, is_end: bool, told: bool
 ) -> None:
     """And always the end."""
-    of = replace(PLAIN, events=events, kind=kind, is_end=is_end)
+    of = replace(PLAIN, events=events, kind=kind, is_end=is_end, strangers=frozenset({Level.END}))
     history = ReaderHistory(told=told)
     if hears(Level.END, of, history) and told:
         assert hears(Level.KEY, of, history)
@@ -393,3 +394,18 @@ def test_every_constant_is_used_and_what_happens_to_a_row_later_is_what_the_ledg
     assert [name for name in GIVEN if len(re.findall(rf"\b{name}\b", code)) < 2] == []
     assert (found := documented("What happens to a row later"))
     assert [reason for reason in found if f'"{reason}"' not in code] == []
+
+
+@pytest.mark.parametrize("status", [S.RETRACTED, S.MERGED, S.CANCELLED, S.RESOLVED, S.COMPLETED])
+def test_who_only_wants_the_end_hears_none_of_what_they_never_heard_of(status: S) -> None:
+    begun = S.SCHEDULED if status in {S.CANCELLED, S.COMPLETED} else S.INVESTIGATING
+    of = notice(story(begun, status), told=1)
+    assert hears(Level.END, of, NEW) == (status in {S.RESOLVED, S.COMPLETED})
+    assert hears(Level.END, of, TOLD)
+
+
+@pytest.mark.parametrize("level", Level)
+def test_what_is_over_before_the_first_word_is_told_to_all(level: Level) -> None:
+    assert hears(level, notice(OVER), NEW)
+    assert hears(level, notice(story(S.RESOLVED)), NEW)
+    assert hears(level, notice(OVER, told=1), NEW) == (level is Level.END)

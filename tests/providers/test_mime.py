@@ -32,6 +32,7 @@ MAIL = Email(
     message_id="<pay7.1.a1b2@acme.example>", date=datetime(2026, 11, 21, 10, 5, tzinfo=UTC),
 )  # fmt: skip
 CALENDAR = CalendarFile("move1.ics", "BEGIN:VCALENDAR\r\nMETHOD:PUBLISH\r\nEND:VCALENDAR\r\n")
+CALLED_OFF = CalendarFile("move1.ics", CALENDAR.text.replace("PUBLISH", "CANCEL"))
 CALENDARS = st.none() | st.builds(CalendarFile, st.just("move1.ics"), st.text(max_size=200))
 
 
@@ -64,7 +65,8 @@ def test_the_headers_of_an_email() -> None:
     always = {
         "From": "Acme Pay <status@acme.example>", "To": "Dana Reyes <dana@example.com>",
         "Subject": "Card payments fail", "Message-ID": "<pay7.1.a1b2@acme.example>",
-        "Auto-Submitted": "auto-generated", "MIME-Version": "1.0", "Content-Type": mail["Content-Type"],
+        "Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "All", "MIME-Version": "1.0",
+        "Content-Type": mail["Content-Type"],
     }  # fmt: skip
     assert dict(mail.items()) == always | optional
     assert not mail.defects
@@ -72,7 +74,7 @@ def test_the_headers_of_an_email() -> None:
     assert set(parse(build(bare)).keys()) == set(always)
 
 
-@pytest.mark.parametrize("calendar", [None, CALENDAR], ids=["", "calendar"])
+@pytest.mark.parametrize("calendar", [None, CALENDAR, CALLED_OFF], ids=["", "calendar", "off"])
 @pytest.mark.parametrize("html", [MAIL.html, ""], ids=["html", "text"])
 def test_the_parts_of_an_email(html: str, calendar: CalendarFile | None) -> None:
     """Text first, then HTML, both quoted-printable; then the file, with the method that its content names."""
@@ -80,8 +82,9 @@ def test_the_parts_of_an_email(html: str, calendar: CalendarFile | None) -> None
     words: MIMEPart = mail
     if calendar is not None:
         words, file = mail.iter_parts()
+        method = "CANCEL" if calendar is CALLED_OFF else "PUBLISH"
         assert mail.get_content_type() == "multipart/mixed"
-        assert file["Content-Type"].params == {"charset": "utf-8", "method": "PUBLISH", "name": "move1.ics"}
+        assert file["Content-Type"].params == {"charset": "utf-8", "method": method, "name": "move1.ics"}
         assert (file.get_content_type(), file.get_content_disposition()) == ("text/calendar", "attachment")
         assert file.get_filename() == "move1.ics"
         assert file.get_payload(decode=True) == calendar.text.encode()

@@ -390,3 +390,8 @@ def test_one_message_leaves_nothing_behind_for_the_next() -> None:
     context: dict[str, Any] = {**CONTEXT, "names": ["a"]}
     email(SUBJECT + "{% set names = names + ['b'] %}{% set title = 'x' %}{{ names|join }}", **context)
     assert context == {**CONTEXT, "names": ["a"]}
+
+
+def test_accents_that_are_written_apart_cost_no_more() -> None:
+    content = sms("Cafe\u0301 Zu\u0308rich")
+    assert (content.body, content.size.encoding, content.size.units) == ("Café Zürich", "GSM-7", 11)

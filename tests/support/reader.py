@@ -41,7 +41,8 @@ def calendar_file(mail: EmailMessage) -> bytes | None:
 def event_in(content: bytes) -> Event:
     """Return the one entry of a calendar file."""
     calendar = Calendar.from_ical(content)
-    assert calendar["method"] == "PUBLISH"
+    (status,) = [event["status"] for event in calendar.walk("VEVENT")]
+    assert calendar["method"] == ("CANCEL" if status == "CANCELLED" else "PUBLISH")
     (event,) = calendar.walk("VEVENT")
     assert isinstance(event, Event)
     return event

@@ -22,7 +22,7 @@ from commcast.model.message import (
     Skeleton,
     read_mailbox,
 )
-from commcast.providers.mime import LONGEST_NAME, bracketed, one_line, wire_address
+from commcast.providers.mime import LONGEST_NAME, NO_AUTOMATIC_REPLY, bracketed, one_line, wire_address
 
 OWN_ID = "commcast_delivery"  # the custom argument that holds an email's Message-ID without its brackets
 _SKELETONS_KEPT = 256
@@ -191,8 +191,7 @@ def _headers(email: Email, provider: SendGridProvider) -> dict[str, str]:
         headers["List-Id"] = bracketed(email.list_id, "list_id")
     if email.list_unsubscribe and not provider.asm_group:  # a group brings its own, and RFC 2369 allows one
         headers["List-Unsubscribe"] = bracketed(email.list_unsubscribe, "list_unsubscribe")
-    headers["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation replies
-    return headers
+    return headers | NO_AUTOMATIC_REPLY
 
 
 def _person(email: Email) -> dict[str, Any]:
