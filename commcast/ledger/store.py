@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text, update
 from sqlalchemy.pool import QueuePool
@@ -40,6 +40,9 @@ from commcast.ledger.location import (
     room_for_copy,
     telling_of_copy,
 )
+
+if TYPE_CHECKING:
+    from alembic.config import Config as AlembicConfig
 
 
 def read_identity(engine: Engine, path: Path) -> dict[str, str]:
@@ -92,14 +95,37 @@ def _revision(connection: Connection, path: Path) -> str:
 
 
 def _upgrade(engine: Engine, path: Path, revision: str) -> None:
-    from commcast.ledger.migrations.upgrade import known_revisions, upgrade
-
     if revision not in known_revisions():
         raise LedgerError(
             f"{path}: was written by a newer commcast (tables {revision}); upgrade commcast here"
         )
     with engine.begin() as connection:
         upgrade(connection)
+
+
+def known_revisions() -> frozenset[str]:
+    """Return the revisions this program can start from."""
+    from alembic.script import ScriptDirectory
+
+    return frozenset(step.revision for step in ScriptDirectory.from_config(_steps()).walk_revisions())
+
+
+def upgrade(connection: Connection) -> None:
+    """Run every step that the ledger has not had; the caller's transaction makes it all or nothing."""
+    from alembic import command
+
+    config = _steps()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _steps() -> AlembicConfig:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 LEDGER_FOLDER = ".commcast"

@@ -28,7 +28,6 @@ from sqlalchemy.exc import OperationalError
 from commcast.errors import ExitCode, LedgerError, TryAgain
 from commcast.ledger import backups, location, store
 from commcast.ledger import tables as schema
-from commcast.ledger.migrations import upgrade as steps
 from commcast.ledger.store import Ledger, adopt_ledger, create_ledger, ledger_path, open_copy, open_ledger
 from commcast.ledger.tables import State
 from tests.ledger.conftest import ask, do
@@ -442,8 +441,8 @@ def shape(build: Callable[[Connection], None]) -> set[tuple[str, ...]]:
 
 
 def test_old_ledgers_brought_up_to_date_are_like_new_ones() -> None:
-    assert shape(steps.upgrade) == shape(schema.metadata.create_all)
-    assert schema.REVISION in steps.known_revisions()
+    assert shape(store.upgrade) == shape(schema.metadata.create_all)
+    assert schema.REVISION in store.known_revisions()
 
 
 def test_a_ledger_that_an_earlier_commcast_wrote_goes_on(tmp_path: Path) -> None:
@@ -480,7 +479,7 @@ def test_an_older_ledger_is_brought_up_to_date_or_left(path: Path, monkeypatch: 
         connection.execute("drop index delivery_composition")
         connection.execute("delete from meta where name = 'generation'")
         connection.execute("update alembic_version set version_num = '0002'")
-    upgrade = steps.upgrade
+    upgrade = store.upgrade
 
     def fail(connection: Connection) -> None:
         upgrade(connection)
@@ -491,7 +490,7 @@ def test_an_older_ledger_is_brought_up_to_date_or_left(path: Path, monkeypatch: 
             return [connection.execute(f"select {each}").fetchone()[0] for each in wanted]
 
     revision, judged = "version_num from alembic_version", "count(*) from sqlite_master where name = 'judged'"
-    monkeypatch.setattr(steps, "upgrade", fail)
+    monkeypatch.setattr(store, "upgrade", fail)
     with pytest.raises(sqlite3.OperationalError):
         open_ledger(path, DESK)
     assert found(revision, judged) == ["0002", 0]
