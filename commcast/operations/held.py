@@ -21,9 +21,8 @@ from commcast.plan.promises import last_news, promised_text
 from commcast.plan.reminders import end_of_quiet, offset_of, quiet_hours, reminder_notice, still_ahead
 
 STALE = "expired: nobody has written since, long after the promise"
-ANEW_FOR = timedelta(
-    days=1
-)  # facts that are older are not sent by themselves, however long a provider was down
+# Older facts are not sent without a person, however long a provider was down.
+ANEW_FOR = timedelta(days=1)
 
 
 def reason_to_drop(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory) -> str:
@@ -49,10 +48,12 @@ def reason_to_drop(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory)
 
 def quiet_until(desk: Desk, plan: Plan, row: HeldRow) -> datetime | None:
     """Return when the reader of words that are written anew may be texted, None for now."""
+    if row.expired is None:
+        return None
     newest = plan.incident.update(max(plan.history.releases))
     hours = quiet_hours(newest.severity, Channel(row.channel), desk.config)
     zone = str(row.recipient.get("timezone") or desk.config.organisation.zone)
-    return end_of_quiet(desk.now, hours, ZoneInfo(zone)) if hours and row.expired else None
+    return end_of_quiet(desk.now, hours, ZoneInfo(zone)) if hours else None
 
 
 def writer_of(desk: Desk, ledger: Ledger, plan: Plan, row: HeldRow) -> PendingRows:
