@@ -47,6 +47,7 @@ def why_in_words(nudges: Iterable[Nudge]) -> str:
 _WHY = {
     "promise": "an update is due",
     "late": "a promise is broken",
+    "untold": "nobody was reached",
     "held": "a holding statement goes out",
     "draft": "a draft waits",
     "estimate": "an estimate has passed",

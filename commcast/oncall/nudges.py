@@ -15,7 +15,7 @@ from commcast.model.history import History, Said, way_on
 from commcast.model.incident import Channel, Incident, Kind, Update
 from commcast.model.oncall import Handover, on_duty_for
 from commcast.model.times import short_duration
-from commcast.plan.cadence import interval, window_bound
+from commcast.plan.cadence import interval, planned_bound
 from commcast.plan.notices import (
     Due,
     Notice,
@@ -258,8 +258,8 @@ def _told_by(said: Iterable[Said]) -> Mapping[str, Said]:
 
 def _marks(update: Update, said_at: datetime, promised: datetime) -> dict[str, datetime]:
     """Return when people are nudged about a promise, oldest first, by the mark in the nudge's id."""
-    if window_bound(update, promised):
-        return {short_duration(before): promised - before for before in BEFORE_WINDOW}
+    if bound := planned_bound(update, promised):
+        return {short_duration(before): bound - before for before in BEFORE_WINDOW}
     wait = promised - said_at
     marks = MARKS_OF_LONG_WAIT if wait > LONG_WAIT else MARKS
     return {str(mark): said_at + wait * mark / 100 for mark in marks}
@@ -278,8 +278,9 @@ def _mark(
 
 def _line_for(case: _Moment, promised: datetime) -> str:
     incident, window = case.incident, case.update.window
-    if incident.kind is Kind.MAINTENANCE and window is not None and window_bound(case.update, promised):
-        return f"commcast {'start' if promised < window.end else 'complete'} {incident.id}"
+    bound = planned_bound(case.update, promised)
+    if incident.kind is Kind.MAINTENANCE and window is not None and bound is not None:
+        return f"commcast {'start' if bound < window.end else 'complete'} {incident.id}"
     return update_line(incident, case.update, case.config)
 
 
