@@ -9,8 +9,7 @@ from commcast.config.settings import Cadence, Config
 from commcast.errors import Fault
 from commcast.model.incident import Incident, Status, Update
 
-
-# Whoever begins or ends planned work on time says so within this time after it: nobody is worried before that.
+# After a planned start or end, people at work have so long to say so before it counts as late.
 GRACE = timedelta(minutes=15)
 
 

@@ -42,7 +42,7 @@ def quiet(*statuses: Status, after: int = 0) -> Told:
                          |         | 15     | 75   | promise |      |
                          |         | 20     | 75   | promise |      |
                          |         | 21     | late | late    | both |
-    customers support    |         | 15     | 75   | promise |      | customers support
+    customers support    |         | 15     | 75   | promise |      | support customers
     customers            |         | 15     | 75   | promise |      | customers
     customers severity 2 |         | 15     | 75   | promise |      |
     customers stopped    |         | 17     | 75   | promise |      |

@@ -121,14 +121,14 @@ STORIES = {
         words={(ANN, 1): BROKEN_PROMISE},
     ),
     # Texts promise the end of planned work, too: an update shortly before it promises it once more.
-    "a text that is promised again is kept again": Told(
-        ticks=[117, 118, 119],
+    "a text about an end that nobody confirmed does not stand in for news": Told(
+        ticks=[119, 132, 133],
         desk={"extra": SILENCE, "customers": [f",{ANN_SMS},Ann"]},
         file="title: Database moves\nkind: maintenance\nseverity: 2\nowner: sam\n"
         f"window: {{from: {START.isoformat()}, to: {(START + timedelta(hours=2)).isoformat()}}}\nupdates:\n"
         + update_text(START, status="in_progress", issue="Payments pause.", resolution="We move it."),
-        acts={118: say(severity="1", issue="One disk is slow, and all payments pause.")},
-        heard={ANN_SMS: "0 text, 117 text, 118 text, 119 text"},
+        acts={133: say(severity="1", issue="One disk is slow, and all payments pause.")},
+        heard={ANN_SMS: "0 text, 132 text, 133 text"},
     ),
     # Readers who were told by text that it began are told by text how it ended: here at 21:30.
     **{
