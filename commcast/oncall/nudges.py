@@ -37,6 +37,7 @@ class Why(StrEnum):
     PROMISE = "promise"
     LATE = "late"
     UNTOLD = "untold"
+    PROVIDER = "provider"
     HELD = "held"
     DRAFT = "draft"
     ESTIMATE = "estimate"
@@ -127,6 +128,12 @@ def broken_file_nudge(incident: Incident, faults: str, where: str = "") -> Nudge
     digest = hashlib.sha256(faults.encode()).hexdigest()[:12]
     note = f"{where or incident.path} is broken: readers get no news until it is fixed"
     return Nudge(nudge_id("broken", digest), Why.BROKEN_FILE, f"commcast lint {incident.path}", note=note)
+
+
+def provider_nudge(incident: str, provider: str, number: int, note: str, is_refusal: bool) -> Nudge:
+    """Return the nudge about a provider that takes nothing of update `number`; `note` says all about it."""
+    line = "commcast doctor --connect" if is_refusal else f"commcast send {incident}"
+    return Nudge(nudge_id(Why.PROVIDER, provider, number), Why.PROVIDER, line, note=note)
 
 
 def nudge_id(*parts: object) -> str:
