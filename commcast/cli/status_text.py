@@ -196,6 +196,8 @@ def warnings(found: DeskStatus) -> Iterator[str]:
     """Yield what puts promises at risk, if anything is open."""
     for name, until in found.pauses.items():
         yield f"{name} is paused until {moment(until, found)}: it asked for that, or did not answer."
+    if not found.has_ledger and found.doubt:
+        return
     if not found.has_ledger:
         yield "There is no ledger in this folder, so nobody knows what was sent. See: commcast doctor"
     elif all(each.over for each in found.histories):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from commcast.errors import InputError
+from commcast.errors import InputError, LedgerError
 from commcast.model.incident import Incident
 from commcast.model.oncall import Handover, OnDuty, on_duty_for, who_is_on_duty
 from commcast.model.times import is_past
@@ -101,7 +101,8 @@ class IncidentProgress:
 class DeskStatus:
     """What status shows. `broken` holds, by file, the first fault of each file that cannot be read.
 
-    `too_late` says which promises the ticks cannot keep, "" if they keep all.
+    `doubt` says why nobody can know from here what was sent, "" if the ledger can be trusted. `too_late` says
+    which promises the ticks cannot keep, "" if they keep all.
     """
 
     now: datetime
@@ -113,6 +114,7 @@ class DeskStatus:
     pauses: Mapping[str, datetime]
     sending: tuple[BroadcastCounts, ...] = ()
     too_late: str = ""
+    doubt: str = ""
 
     @property
     def overdue(self) -> tuple[str, ...]:
@@ -139,6 +141,7 @@ class _Known:
     handovers: Mapping[str, tuple[Handover, ...]] = field(default_factory=dict)
     nudges: Mapping[str, LastNudge] = field(default_factory=dict)
     unread: Mapping[str, Incident] = field(default_factory=dict)
+    doubt: str = ""
 
 
 def read_status(
@@ -154,7 +157,7 @@ def read_status(
     from commcast.incidents.load import load_incidents
 
     loaded = (load or load_incidents)(desk.config, desk.now)
-    known = _known(ledger, desk.now, loaded.ids)
+    known = replace(_known(ledger, desk.now, loaded.ids), doubt=_doubt(desk, ledger))
     histories = _histories(desk.config, loaded, known)
     if incident is not None:
         histories = [each for each in histories if each.id == incident]
@@ -170,7 +173,22 @@ def read_status(
         pauses=known.pauses,
         sending=tuple(each for each in known.sending if incident in {None, each.incident}),
         too_late=too_late(known.ticks.drift, desk.config),
+        doubt=known.doubt,
     )
+
+
+def _doubt(desk: Desk, ledger: Ledger | None) -> str:
+    """Return why this desk's ledger cannot be trusted; a desk that never had one needs none."""
+    from commcast.ledger.location import check_file
+    from commcast.ledger.store import ledger_path
+
+    if ledger is not None or not desk.config.desk:
+        return ledger.doubt if ledger is not None else ""
+    try:
+        check_file(ledger_path(desk.config.folder))
+    except LedgerError as error:
+        return str(error)
+    return ""
 
 
 def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Known:
@@ -215,6 +233,8 @@ def _rank(each: IncidentProgress) -> tuple[bool, float, int, str]:
 def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgress:
     overview = known.overviews.get(incident.id)
     latest, duty = incident.latest, on_duty_for(incident, known.handovers.get(incident.id, ()))
+    if overview is None and known.doubt:
+        return IncidentProgress(incident.id, incident.title, "unknown", latest.severity, number=-1, duty=duty)
     if overview is None:
         return IncidentProgress(
             id=incident.id,

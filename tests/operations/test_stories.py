@@ -411,8 +411,8 @@ def test_a_first_message_survives_its_provider(tmp_path: Path) -> None:
     assert [*once] == ["nudge:provider:smtp:1", *by_mail], "and none says that an update is due"
     story.bench.adapter = story.adapter
     story.minutes(3)
-    told = [each for each in story.heard if each.to == "sam@acme.example" and each.at < story.bench.now]
-    assert [each.text.splitlines()[2].partition(":")[0] for each in told if "due" not in each.text] == [
+    sam = [each for each in story.heard if each.to == "sam@acme.example" and each.at < story.bench.now]
+    assert [each.text.splitlines()[2].partition(":")[0] for each in sam if "due" not in each.text] == [
         f"{channel} is not getting through" for channel in ("Email", "SMS")
     ], "of the nudges that waited each says once what is so now"
     for reader in (ANN, BOB, SU):
