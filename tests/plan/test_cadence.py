@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from commcast.config.settings import Cadence
 from commcast.model.history import ReaderHistory
 from commcast.model.incident import Channel, Kind, Recipient, Status, Update, Window
 from commcast.plan.cadence import interval, lateness_faults, promise, promises
-from commcast.plan.notices import notice_of
+from commcast.plan.notices import NoticeKind, notice_of
 from commcast.plan.readers import Action, decide
 from commcast.plan.reminders import end_of_quiet
 from tests.support.values import AT, READER, cases, config_of, incident_of, standing_of, story, update_of
@@ -27,22 +28,29 @@ QUIET = (time(21), time(8))
 
 
 def held(
-    recipient: Recipient = READER, severity: int = 2, channel: Channel = Channel.SMS, **history: Any
+    recipient: Recipient = READER,
+    severity: int = 2,
+    channel: Channel = Channel.SMS,
+    kind: NoticeKind = NoticeKind.UPDATE,
+    **history: Any,
 ) -> datetime | None:
     incident = story(S.INVESTIGATING, severities=(severity,))
     of = notice_of(incident, incident.latest, channel, standing_of(incident, 1), CONFIG)
+    of = replace(of, kind=kind)
     found = decide(recipient, of, ReaderHistory(**history), CONFIG, NIGHT)
     assert (found.action is Action.HOLD) == (found.until is not None) == (found.reason == "quiet hours")
     return found.until
 
 
 def test_a_text_at_night_waits_for_the_morning_where_its_reader_is() -> None:
-    """Not held are mails, texts of the worst severity, and texts to readers who are skipped."""
+    """Not held are mails, news of the worst severity, and texts to readers who are skipped."""
     assert held() == datetime(2026, 11, 21, 7, 0, tzinfo=UTC)
     assert held(READER._replace(timezone="America/New_York")) == datetime(2026, 11, 21, 13, 0, tzinfo=UTC)
     assert held(READER._replace(timezone="Asia/Tokyo")) is None
     assert held(channel=Channel.EMAIL) is None
     assert held(severity=1) is None
+    for kind in (NoticeKind.HOLDING, NoticeKind.REMINDER):
+        assert held(severity=1, kind=kind) == held(), "no news: it wakes nobody"
     assert held(suppressed="asked") is None
 
 
