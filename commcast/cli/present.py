@@ -32,7 +32,9 @@ _NOTICES = {"holding": "holding statement", "reminder": "reminder", "follow-up":
 
 
 def notice_in_words(notice: str, number: int) -> str:
-    """Return what people call a notice: "update 3", "holding statement"."""
+    """Return what people call a notice: "update 3", "holding statement", "promised text"."""
+    if "/" in notice:  # it may hold newer facts, or say that nothing is new: its id does not tell
+        return "promised text"
     return _NOTICES.get(notice.partition(":")[0], f"update {number}")
 
 
