@@ -166,8 +166,8 @@ def _timeframe(place: Place, number: int, right: str) -> str:
 
 def _tell_of_title(incident: Incident, wrong: str, right: str) -> None:
     """Say that a title with the wrong words stays in the file, and how readers see it from now on."""
-    if holds(incident.title, wrong):
-        title = put_title_right(incident.title, wrong, right)
+    if holds(told := incident.title_as_of(), wrong):
+        title = put_title_right(told, wrong, right)
         say(
             f"The title contains it too: from now on readers see {title!r:.120}; the title in the file stays "
             "as it was released."
@@ -208,7 +208,7 @@ def _right_times(place: Place, wrong: str, right: str) -> dict[str, Any]:
     """
     desk, incident = place.desk, place.incident
     key, shown, zone = next(_named(incident, wrong, desk), ("", desk.now, desk.config.zone))
-    if not key or holds(incident.title, wrong):
+    if not key or holds(incident.title_as_of(), wrong):
         return {}
     if key == "window":
         begun = incident.latest.status in BEGUN

@@ -21,14 +21,15 @@ from commcast.model.incident import (
     Update,
     View,
     Window,
+    over_since,
 )
-from commcast.model.text import put_title_right
 from commcast.model.times import moment, span, spoken_duration
 from commcast.rendering.calendars import calendar_of
 
 _TURNS = END_STATUSES | {Status.REOPENED}
 Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
+_PLANS = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
 
 
 class _Clock(NamedTuple):
@@ -199,7 +200,7 @@ def build_context(
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
     show = _Clock(zone, update.at if is_same_day else None)
     view, words = config.audiences[audience].view, _words(update, audience)
-    title = _title(incident, update)
+    title = incident.title_as_of(update)
     context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "contact": _contact(config, incident),
@@ -252,22 +253,13 @@ def _incident(config: Config, incident: Incident, update: Update, show: _Clock) 
     named = (config.components[each].public for each in update.affected if each in config.components)
     return {
         "id": incident.id,
-        "title": _title(incident, update),
+        "title": incident.title_as_of(update),
         "kind": incident.kind.value,
         "started": show(incident.started),
         "started_known": incident.started_written,
         "affected": list(dict.fromkeys(named)),
         "affected_known": bool(update.affected),
     }
-
-
-def _title(incident: Incident, update: Update) -> str:
-    """Return the title with the corrections made up to this update; the file keeps its own."""
-    title = incident.title
-    for each in incident.updates[: update.number]:
-        if each.corrects and each.wrong and each.right:
-            title = put_title_right(title, each.wrong, each.right)
-    return title
 
 
 def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock) -> Facts:
@@ -287,8 +279,16 @@ def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock
         "remains": update.remains,
         "if_it_persists": update.if_it_persists,
         "because": update.because,
-        "window": _window(update.window, now, show),
+        "window": _window(_planned(incident, update), now, show),
     }
+
+
+def _planned(incident: Incident, update: Update) -> Window | None:
+    """Return the window of an update; what is complete was planned as it was before it took longer."""
+    if update.status is not Status.COMPLETED:
+        return update.window
+    plans = (u.window for u in incident.updates[: update.number] if u.status in _PLANS)
+    return [update.window, *plans][-1]
 
 
 def _changes(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts:
@@ -348,7 +348,8 @@ def _duration(incident: Incident, update: Update) -> str | None:
     began = _began(incident, update)
     if update.ended is None or began is None or update.ended < began:
         return None
-    return spoken_duration(update.ended - began)
+    _, between = over_since(incident.updates[: update.number])
+    return spoken_duration(update.ended - began - between) + (" in all" if between else "")
 
 
 def _began(incident: Incident, update: Update) -> datetime | None:

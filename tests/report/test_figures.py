@@ -182,6 +182,10 @@ def test_estimates_are_held_against_the_real_end_and_count_once() -> None:
     first, second = figures_of(story(went=went)).estimates
     assert (first.number, first.off, first.held) == (2, minutes(30), False)
     assert (second.number, second.off, second.held) == (4, minutes(-10), True)
+    put_right = stages("1@10 2@12 3@70=resolved", _1={"latest": at(190)}, _2=last | {"corrects": (1,)})
+    assert [each.number for each in figures_of(story(went=put_right)).estimates] == [2], (
+        "the wrong one is no estimate"
+    )
     figures = figures_of(story(went=stages("1@10", _1={"latest": at(10 + 24 * 60)}), now=20))
     assert table_of(figures, "Estimates").rows == (("09:10", "22 Nov 09:10", "not over", "open"),)
 
@@ -253,6 +257,7 @@ def test_an_end_stays_when_its_words_are_corrected_later(status: str) -> None:
     assert figures_of(story(went=again[:3])).ended == at(70)
     assert figures_of(story(went=other[:3])).ended == at(60)
     assert figures_of(story(went=again)).ended == at(400)
+    assert figures_of(story(went=again)).down == minutes(400 - (300 - 70)), "it was over in between"
     assert figures_of(story(went=again[:4])).ended is None
 
 
