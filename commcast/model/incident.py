@@ -71,6 +71,14 @@ INCIDENT_STATUSES = frozenset(Status) - MAINTENANCE_STATUSES
 END_STATUSES = frozenset(map(Status, ("resolved", "retracted", "merged", "completed", "cancelled")))
 
 
+_CLAIMS = (Status.INVESTIGATING, Status.IDENTIFIED, Status.MONITORING)
+
+
+def goes_back(before: str, after: str) -> bool:
+    """Return whether a status takes back what the one before it claimed: a cause, or a fix, was found."""
+    return after in _CLAIMS and before in _CLAIMS[_CLAIMS.index(Status(after)) + 1 :]
+
+
 class Confidence(StrEnum):
     """How reliable the writer thinks a timeframe is."""
 

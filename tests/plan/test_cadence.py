@@ -145,6 +145,11 @@ PROMISED: dict[str, tuple[Update, datetime]] = {
     "a writer's own may be sooner": (update_of(1, next_update=AT + 5 * MINUTE), AT + 5 * MINUTE),
     "or as late": (update_of(1, next_update=AT + 20 * MINUTE), AT + 20 * MINUTE),
     "and never later": (update_of(1, next_update=AT + 30 * MINUTE), AT + 20 * MINUTE),
+    "but with a reason": (update_of(1, next_update=AT + DAY, because="Why."), AT + DAY),
+    "no reason moves a window": (
+        planned(S.SCHEDULED, next_update=AT + 3 * DAY, because="Why."),
+        WINDOW.start,
+    ),
     "a full minute": (update_of(1, at=AT.replace(second=59, microsecond=999999)), AT + 20 * MINUTE),
     "after its update": (update_of(1, at=AT + timedelta(seconds=10), next_update=SOON), SOON),
     "the start": (planned(S.SCHEDULED), WINDOW.start),
@@ -177,8 +182,9 @@ def test_each_audience_has_its_own_promise_by_the_updates_own_severity() -> None
     assert promises(config_of(), milder, milder.latest)["customers"] == milder.latest.at + 24 * HOUR
 
 
-TOO_LATE = "next_update is later than the cadence of severity 1 allows", "write 20m or less, or leave it out"
-HAS_PASSED = "next_update 10:04 has passed (it was read as tomorrow)", "write a new time, or 20m"
+WHY = "or add because: … (why readers wait so long)"
+TOO_LATE = "next_update is later than the cadence of severity 1 allows", f"write 20m or less, {WHY}"
+HAS_PASSED = "next_update 10:04 has passed (it was read as tomorrow)", f"write a new time, or 20m, {WHY}"
 
 
 def test_a_promise_later_than_the_cadence_is_a_fault_but_of_what_was_released() -> None:
@@ -195,5 +201,6 @@ def test_a_promise_later_than_the_cadence_is_a_fault_but_of_what_was_released() 
     assert [fault.line for fault in lateness_faults(CONFIG, late, {1})] == [7]
     in_time = update_of(1, next_update=AT + 20 * MINUTE)
     at_the_end = update_of(1, S.RESOLVED, next_update=AT + DAY)
-    for update in (update_of(1), in_time, at_the_end, planned(S.SCHEDULED, next_update=AT + DAY)):
+    tomorrow = update_of(1, next_update=AT + DAY, because="The vendor works on it overnight.")
+    for update in (update_of(1), in_time, at_the_end, tomorrow, planned(S.SCHEDULED, next_update=AT + DAY)):
         assert lateness_faults(CONFIG, incident_of(update)) == []
