@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from commcast.cli.verbs import append, check_unchanged, checked_update, find_in
 from commcast.errors import Fault, InputError
 from commcast.files import FORBIDDEN
 from commcast.model.text import holds, nearest, put_title_right
-from commcast.model.times import parse_timeframe, write_instant
+from commcast.model.times import CLOCK, clocks_in, parse_timeframe, write_instant
 
 if TYPE_CHECKING:
     from commcast.ledger.store import Ledger
@@ -112,7 +111,7 @@ def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Fo
     before = {number: update for update in same for number in update.corrects}
     zone = place.desk.config.zone
     holding = {
-        words.number: hit[1]
+        words.number: hit.kind == "timeframe"
         for words in said
         if words.number not in before and (hit := wrong_in(words, incident, wrong, zone))
     }
@@ -197,9 +196,6 @@ def _halt(ledger: Ledger, incident: str) -> None:
         time.sleep(_BETWEEN_LOOKS)
 
 
-_CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
-
-
 def _right_times(place: Place, wrong: str, right: str) -> dict[str, Any]:
     """Return the keys that correct what `wrong` names, if it is a time that messages compute.
 
@@ -231,7 +227,7 @@ def _right_times(place: Place, wrong: str, right: str) -> dict[str, Any]:
 
 def _named(incident: Incident, wrong: str, desk: Desk) -> Iterator[tuple[str, datetime, tzinfo]]:
     """Yield key, moment and zone of each time that messages compute and `wrong` names by its clock time."""
-    latest, clocks = incident.latest, {f"{int(found[1]):02}:{found[2]}" for found in _CLOCK.finditer(wrong)}
+    latest, clocks = incident.latest, clocks_in(wrong)
     moments: list[tuple[str, datetime | None]] = [
         ("ended", latest.ended),
         ("window", latest.window.start if latest.window else None),
@@ -251,7 +247,7 @@ def clock_near(moment: datetime, text: str, zone: tzinfo) -> datetime | None:
 
     None if it names none or several.
     """
-    clocks = _CLOCK.findall(text)
+    clocks = CLOCK.findall(text)
     if len(clocks) != 1 or int(clocks[0][0]) > 23 or int(clocks[0][1]) > 59:
         return None
     clock, day = time_of_day(int(clocks[0][0]), int(clocks[0][1])), moment.astimezone(zone).date()

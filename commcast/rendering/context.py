@@ -58,7 +58,8 @@ def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
 class Correction(NamedTuple):
     """Something wrong that these readers were told, the time their message shows, and what is correct.
 
-    `timeframe` is the correct one if the expected end was wrong. `is_short` is for text messages.
+    `timeframe` is the correct one if the expected end was wrong, `ended` if the time of the end was.
+    `is_short` is for text messages.
     """
 
     at: datetime
@@ -66,6 +67,7 @@ class Correction(NamedTuple):
     right: str
     timeframe: Timeframe | None = None
     is_short: bool = False
+    ended: datetime | None = None
 
 
 class Occasion(NamedTuple):
@@ -153,10 +155,13 @@ def _holding(occasion: Occasion, show: _Clock) -> Facts | None:
 
 def _correction(correction: Correction, show: _Clock) -> Facts:
     frame, right = correction.timeframe or Timeframe(), correction.right
+    form = "sms" if correction.is_short else "both"
     if stretch := show.span(frame.earliest, frame.latest):
         right = stretch["sms" if correction.is_short else "between"]
     elif latest := show(frame.latest):
-        right = f"by {latest['sms' if correction.is_short else 'both']}"
+        right = f"by {latest[form]}"
+    elif ended := show(correction.ended):
+        right = ended[form]
     return {"at": show(correction.at), "wrong": correction.wrong, "right": right}
 
 
