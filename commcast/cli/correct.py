@@ -19,7 +19,7 @@ from commcast.cli.session import Place, desk_now, ledger_of, who
 from commcast.cli.verbs import append, check_unchanged, checked_update, find_in
 from commcast.errors import Fault, InputError
 from commcast.files import FORBIDDEN
-from commcast.model.text import holds, nearest, put_title_right
+from commcast.model.text import holds, nearest, put_right, put_title_right
 from commcast.model.times import CLOCK, clocks_in, parse_timeframe, write_instant
 
 if TYPE_CHECKING:
@@ -138,7 +138,12 @@ def _entry(place: Place, found: _Found, wrong: str, right: str) -> dict[str, Any
     """Return the keys of the update that corrects."""
     from commcast.plan.corrections import corrected
 
-    keys = corrected(place.incident.latest, wrong, right)
+    latest = place.incident.latest
+    keys = corrected(latest, wrong, right)
+    if latest.because and latest.next_update and latest.next_update > place.desk.now:
+        # Longer than the cadence: a correction makes no promise sooner.
+        keys |= {"next_update": write_instant(latest.next_update)}
+        keys |= {"because": put_right(latest.because, wrong, right)}
     if keys.get("ended"):
         keys["ended"] = write_instant(keys["ended"])
     if found.as_timeframe:

@@ -67,6 +67,7 @@ def stops(desk: Path) -> list[str]:
     return [stop.by for stop in read(desk, stops_in_force)]
 
 
+LONG = "update --next 26h --because 'They work for 3 hours.'"
 DOWN = "resolve --fixed 'Down for 4 hours.'"
 PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
 
@@ -86,8 +87,10 @@ PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
         ([card("Cards fail again.")], "cards fail again", "Cards fail.", 1, PLAIN, "issue: Cards fail.\n"),
         # A wrong number in the title is read right from now on.
         ([card("All fail.", title="Card: 3 hours")], "3 hours", "1 hour", 0, "Card: 1 hour", "corrects: [1]"),
+        # What was promised for tomorrow, and why, still is.
+        ([card(), LONG], "3 hours", "30 minutes", 1, "work for 30 minutes.", "next_update: 2"),
     ],
-    ids=["words", "one channel", "twice", "an end", "expected end", "full stops", "title"],
+    ids=["words", "one channel", "twice", "an end", "expected end", "full stops", "title", "a long promise"],
 )
 def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     desk: Path, said: Sequence[str], wrong: str, right: str, texts: int, mail: str, written: str
