@@ -25,6 +25,9 @@ class NoticeKind(StrEnum):
     NUDGE = "nudge"
 
 
+NO_NEWS = frozenset({NoticeKind.HOLDING, NoticeKind.REMINDER})  # these wake nobody in quiet hours
+
+
 def kind_of(notice: str) -> NoticeKind:
     """Return the kind of a notice by its id in the ledger."""
     return NoticeKind(notice.partition(":")[0])

@@ -9,6 +9,7 @@ from datetime import datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
+from commcast.model.incident import over_since
 from commcast.plan.reminders import is_inside
 from commcast.report.story import Pledge, Shape, Story, StoryUpdate, Telling
 
@@ -102,7 +103,7 @@ class Estimate:
 
     `off` is the real end minus `latest`: above zero, it took longer than estimated. In a range it is zero,
     before the range the real end minus `earliest`. None while the incident is not over, or if it was
-    withdrawn. An estimate that later updates only carry forward counts once.
+    withdrawn. One that later updates only carry forward counts once; a wrong one that was corrected does not.
     """
 
     number: int
@@ -161,11 +162,12 @@ class Figures:
 
     @property
     def down(self) -> timedelta | None:
-        """How long it lasted, until its end or now; None if unknown."""
+        """How long it lasted, until its end or now, without the time it was over; None if unknown."""
         start = self.story.started
         if start is None or self.story.is_planned or self.withdrawn:
             return None
-        return max(timedelta(), (self.ended or self.story.now) - start)
+        lasted = (self.ended or self.story.now) - start - over_since(self.story.stages)[1]
+        return max(timedelta(), lasted)
 
     @property
     def is_open(self) -> bool:
@@ -190,7 +192,7 @@ def figures_of(
     night: tuple[time, time] = NIGHT,
 ) -> Figures:
     """Return the figures of a story. `tolerate` is the share (0 to 1) of readers a kept promise may miss."""
-    ended = _ended(story)
+    ended, _ = over_since(story.stages)
     names = dict.fromkeys(each.audience for each in story.tellings)
     audiences = [_audience(name, story, tolerate, night) for name in names]
     told = [each.last_at for each in story.tellings if each.last_at and each.shape is not Shape.FOLLOW_UP]
@@ -306,28 +308,14 @@ def _state(pledge: Pledge, share: float, story: Story, tolerate: float) -> Kept:
     return Kept.LATE if pledge.first_at else Kept.BROKEN
 
 
-def _ended(story: Story) -> datetime | None:
-    """Return when it was over according to the last end: the time it states, else its own.
-
-    An end that follows an end is a correction: it only moves the end if it states another time.
-    """
-    found = None
-    for before, stage in zip((None, *story.stages), story.stages, strict=False):
-        if not stage.is_end:
-            found = None
-        elif before is None or not before.is_end:
-            found = stage.ended or stage.at
-        elif stage.ended not in {None, stage.at}:
-            found = stage.ended
-    return found
-
-
 def _estimates(story: Story, ended: datetime | None) -> Iterator[Estimate]:
     known = None if story.stages[-1].status in _NOT_AN_END else ended
     before: tuple[datetime | None, datetime | None] = (None, None)
+    put_right = {number: each for each in story.stages for number in each.corrects}
     for stage in story.stages:
-        stated = (stage.earliest, stage.latest)
-        if stated != before and stage.latest is not None and not stage.is_end:
+        stated, right = (stage.earliest, stage.latest), put_right.get(stage.number, stage)
+        is_right = (right.earliest, right.latest) == stated
+        if stated != before and stage.latest is not None and not stage.is_end and is_right:
             yield Estimate(stage.number, stage.at, stage.earliest, stage.latest, known)
         before = stated
 
