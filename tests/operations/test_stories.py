@@ -463,6 +463,21 @@ def test_a_first_message_survives_its_provider(tmp_path: Path) -> None:
     assert [each.kind for each in story.by(ANN)] == ["Investigating", "No change"], "then its promise is kept"
 
 
+def test_what_was_over_before_a_provider_took_the_first_word_is_told_as_what_is_over(tmp_path: Path) -> None:
+    """All were to be told, and nobody was: they hear once, of the end."""
+    story = Story(tmp_path, extra=SILENCE)
+    story.bench.adapter = refusing
+    story.declare()
+    story.minutes(5)
+    story.say(status="resolved", fixed="Cards work again.")
+    story.minutes(5)
+    story.bench.adapter = story.adapter
+    story.minutes(3)
+    for reader in (ANN, BOB, SU):
+        (told,) = story.by(reader)
+        assert (told.kind, "Cards work again." in told.text) == ("Resolved", True), reader
+
+
 def nudges_of(bench: Bench, count: int, minutes: float) -> list[Nudge]:
     """Tick so often; return who was nudged, in order."""
     found: list[Nudge] = []

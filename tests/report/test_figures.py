@@ -126,6 +126,24 @@ def test_a_promise_to_nobody_who_is_left_is_none_and_what_is_tolerated_is_the_fo
     assert tones(figures)["promises kept"] == "good"
 
 
+@cases("""
+    said  | outcomes              | promises
+    1@10  | accepted              |
+    1@25  | accepted              |          # within its minute
+    1@31  | accepted              | late 6
+          | rejected              | never
+          | skipped: hears nothing|          # whoever opted out is owed nothing
+""")
+def test_a_first_word_that_came_late_or_never_is_a_promise_not_kept(
+    said: str, outcomes: str, promises: str
+) -> None:
+    never = Telling("update:1", Shape.UPDATE, 1, "email", "customers", at(10), None, None, {outcomes: 3})
+    told = tellings(said) if said else (never,)
+    found = figures_of(story(told, "1@10"), first_within=lambda severity: minutes(15)).promises
+    shown = [f"{each.state} {(each.late and each.late // minutes(1)) or ''}".strip() for each in found]
+    assert shown == ([promises] if promises else [])
+
+
 def test_the_same_promise_by_email_and_by_text_is_one() -> None:
     def row(channel: str, written: str) -> Promised:
         return Promised("pay7", channel=channel, **pledge(written)._asdict())
