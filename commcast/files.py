@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
+import shlex
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +21,54 @@ LARGEST_FILE = 1 << 20  # bytes
 FORBIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
+
+
+SAFE_FOLDER = "COMMCAST_SAFE_FOLDER"  # names desks, separated by ":", that are obeyed whoever owns them
+
+
+def distrusted(folder: Path, *names: str) -> Fault | None:
+    """Return why a desk is not obeyed, with the one line to type; None if it is. `names` are its settings.
+
+    Who can write one of them could have commands run, and keys sent to a server of theirs. That may only be
+    ourselves and root. A group that has its user's own name, as most systems make one, has no other members.
+    """
+    for path in () if is_named_safe(folder) else (folder, *(folder / name for name in names)):
+        with suppress(OSError):
+            found = path.stat()
+            what, remedy = "", f"fix it with: chmod go-w {shlex.quote(str(path.absolute()))}"
+            if found.st_uid not in trusted_owners():
+                line = f"export {SAFE_FOLDER}={shlex.quote(str(folder.resolve()))}"
+                what, remedy = "belongs to another user", f"run as that user or, if you trust it: {line}"
+            elif found.st_mode & stat.S_IWOTH:
+                what = "anybody may change it"
+            elif found.st_mode & stat.S_IWGRP and _is_shared(found.st_gid, found.st_uid):
+                what = "its group may change it"
+            if what:
+                return Fault(str(path.absolute()), 0, 0, f"{what}, so it is not obeyed", remedy)
+    return None
+
+
+ROOT_GROUP = 0
+
+
+def is_named_safe(folder: Path) -> bool:
+    """Return whether the environment names this desk as one to obey."""
+    named = filter(None, os.environ.get(SAFE_FOLDER, "").split(os.pathsep))
+    return folder.resolve() in {Path(each).resolve() for each in named}
+
+
+def trusted_owners() -> set[int]:
+    """Return the users whose files are obeyed: ourselves, and root, who may do anything anyway."""
+    return {os.geteuid(), 0}
+
+
+def _is_shared(gid: int, uid: int) -> bool:
+    """Return whether anybody but root and the user with this id may be in a group."""
+    try:
+        group, user = grp.getgrgid(gid), pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container without these names
+        return gid not in {uid, ROOT_GROUP}
+    return gid != ROOT_GROUP and (group.gr_name != user or bool(set(group.gr_mem) - {user}))
 
 
 CONFLICT = ("a merge conflict that is not resolved", "keep one side, and delete the lines <<<, === and >>>")

@@ -72,7 +72,7 @@ def cron(
 
     Example: commcast cron --format systemd
     """
-    found = installation(find_folder(folder), env_file)
+    found = installation(find_folder(folder, shows=True), env_file)
     wanted = [each for each in CronFormat if each is not CronFormat.ALL and form in {each, CronFormat.ALL}]
     put("\n\n".join(text_of(each, found) for each in wanted))
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from commcast.config.load import load_config
+from commcast.config.settings import CONFIG_NAME
 from commcast.doctor.lint import Findings, SampleRow, check_words
 from commcast.errors import CommcastError, ExitCode, InputError
+from commcast.files import distrusted
 from commcast.incidents.load import load_incidents
 from commcast.ledger.location import check_file
 from commcast.ledger.oncall import handovers_of_all
@@ -181,7 +183,12 @@ def _heartbeat(config: Config) -> Iterator[Check]:
 
 
 def _configuration(config: Config) -> Iterator[Check]:
-    yield ok("folder", str(config.folder.absolute()))
+    fault = distrusted(config.folder, CONFIG_NAME)
+    yield (
+        fail("folder", str(fault._replace(remedy="")), fault.remedy, ExitCode.INPUT)
+        if fault
+        else ok("folder", str(config.folder.absolute()))
+    )
     zone = config.zone
     yield ok("configuration", f"{len(config.audiences)} audiences, time zone {zone.key}")
     sms = config.channels.sms

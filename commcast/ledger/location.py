@@ -21,6 +21,7 @@ from typing import IO
 from sqlalchemy.exc import DBAPIError
 
 from commcast.errors import LedgerError, TryAgain
+from commcast.files import is_named_safe, trusted_owners
 
 BUSY_SECONDS = 10.0  # how long to wait for a locked ledger before exit 75
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
@@ -337,8 +338,7 @@ def check_file(path: Path) -> None:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
             raise LedgerError(f"{path}: is not a plain file; put the ledger itself there")
-        if found.st_uid not in {os.getuid(), 0}:
-            raise LedgerError(f"{path}: belongs to another user; run commcast as that user")
+        _check_owner(path, found)
         if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
             path.chmod(0o600)
     _check_content(path, found.st_size)
@@ -349,12 +349,17 @@ def check_folder(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise LedgerError(f"{folder}: is a link or not a folder; put a real folder there")
-    if found.st_uid not in {os.getuid(), 0}:
-        raise LedgerError(f"{folder}: belongs to another user; run commcast as that user")
-    if stat.S_IMODE(found.st_mode) & 0o002:
+    _check_owner(folder, found)
+    if stat.S_IMODE(found.st_mode) & 0o002 and not is_named_safe(folder.parent):
         raise LedgerError(f"{folder}: anybody may write in it; fix it with: chmod 700 {folder}")
     if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
         folder.chmod(0o700)
+
+
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    desk = path.parent if stat.S_ISDIR(found.st_mode) else path.parents[1]
+    if found.st_uid not in trusted_owners() and not is_named_safe(desk):
+        raise LedgerError(f"{path}: belongs to another user; run commcast as that user")
 
 
 def _check_content(path: Path, size: int) -> None:

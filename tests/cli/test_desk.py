@@ -5,23 +5,39 @@ from __future__ import annotations
 import configparser
 import getpass
 import json
+import os
 import shlex
 import stat
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
 from sqlalchemy import select
 
+from commcast import files
+from commcast.cli import options
 from commcast.cli import prompt as asking
+from commcast.cli.commands import TABLE
 from commcast.config.load import load_config
+from commcast.ledger import location
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import last_tick
 from commcast.model.incident import View
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
 from tests.support.reader import parsed, words
-from tests.support.terminal import bench_now, do, every_byte, everything_in, just_now, missing, play, run
+from tests.support.terminal import (
+    bench_now,
+    do,
+    every_byte,
+    everything_in,
+    in_one,
+    just_now,
+    missing,
+    play,
+    run,
+)
 
 ANN_PHONE = "+4915112345671"
 
@@ -215,6 +231,101 @@ def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
         assert len(found) == 1
         assert found[0].startswith(f"{name}:2:1: a merge conflict that is not resolved; keep one side, and")
         path.unlink() if before is None else path.write_text(before)
+
+
+ACTS = (
+    "send",
+    "tick",
+    "declare x --severity 1",
+    "update pay7 --nothing-new x",
+    "resolve pay7 --fixed x",
+    "correct pay7 --wrong x --right y",
+    "retract pay7 --because x",
+    "reopen pay7 --issue x",
+    "merge pay7 --into pay8",
+    "discard pay7",
+    "stop pay7",
+    "resume pay7",
+    "handover pay7 --to dana",
+    "take pay7",
+    "schedule x --window 22:00/23:00",
+    "start pay7",
+    "extend pay7 --until 23:00",
+    "reschedule pay7 --window 22:00/23:00",
+    "complete pay7",
+    "cancel pay7",
+    "test pay7 --to me@acme.example",
+    "feedback pay7 --yes 1",
+    "reconcile",
+    "receipts",
+    "resend pay7 --unknown",
+    "settle pay7 --unknown --as accepted",
+    "doctor --connect",
+    "doctor --dns",
+    "doctor --adopt-ledger --yes",
+    "recipients suppress a@b.example",
+    "recipients unsuppress a@b.example",
+    "recipients erase a@b.example",
+    "recipients import --from sendgrid",
+    "recipients import --from sendgrid --dry-run",
+)
+SHOWS = ("status", "log", "report pay7", "preview", "lint", "templates", "cron", "tick --dry-run")
+SHOWS += ("recipients check", "recipients suppressed", "doctor")
+
+
+def test_a_desk_that_others_can_change_is_shown_with_a_warning_and_obeyed_by_no_command(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.send()
+    own = {"init", "demo", "schema"}  # they read no desk that is there
+    assert {line.split()[0] for line in (*ACTS, *SHOWS)} | own == {each.name for each in TABLE}
+    path, before = bench.folder / "commcast.toml", every_byte(bench.folder)
+    for where in (files, location):
+        monkeypatch.setattr(where, "trusted_owners", lambda: {os.geteuid() + 1})
+    allow = f"export COMMCAST_SAFE_FOLDER={bench.folder}"
+    for line in ACTS:
+        said = run(*shlex.split(line), folder=bench.folder, expect=2).stderr
+        assert missing(f"{bench.folder}: belongs to another user … {allow}", in_one(said)) == [], line
+    assert every_byte(bench.folder) == before
+    monkeypatch.setenv("COMMCAST_SAFE_FOLDER", f"/nowhere:{bench.folder}/.")
+    run("tick", folder=bench.folder)  # its ledger may be another user's as well
+    monkeypatch.undo()
+    for line in SHOWS:
+        path.chmod(0o666)
+        options._warn.cache_clear()
+        code = 2 if line == "doctor" else 0
+        said = run(*shlex.split(line), folder=bench.folder, expect=code).output
+        assert f"Warning: {path}: anybody may change it" in said, line
+        path.chmod(0o644)
+        assert "anybody" not in run(*shlex.split(line), folder=bench.folder).output
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "user", "others", "is_obeyed"),
+    [
+        (0o755, "staff", "dana", [], True),
+        (0o775, "dana", "dana", [], True),  # the user's own group, as most systems make one
+        (0o775, "dana", "dana", ["dana"], True),
+        (0o775, "dana", "dana", ["sam"], False),
+        (0o775, "staff", "dana", [], False),  # everybody's first group: its members are listed nowhere
+        (0o777, "dana", "dana", [], False),
+        (0o1777, "dana", "dana", [], False),  # a sticky folder, as /tmp: anybody may add a file
+    ],
+)
+def test_only_a_group_of_ones_own_may_write_a_desk(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    group: str,
+    user: str,
+    others: list[str],
+    is_obeyed: bool,
+) -> None:
+    tmp_path.chmod(mode)
+    monkeypatch.setattr(files.grp, "getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_mem=others))
+    monkeypatch.setattr(files.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name=user))
+    monkeypatch.setattr(files, "ROOT_GROUP", -1)
+    assert (files.distrusted(tmp_path, "commcast.toml") is None) == is_obeyed
 
 
 ODD = "my desk 100% 'of' \"it\" $HOME ${{ x }}"
