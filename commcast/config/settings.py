@@ -100,7 +100,14 @@ def _callback(url: str) -> str:
     return url
 
 
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError('is not the name of a variable; write one such as "PAGER_TOKEN"')
+    return name
+
+
 Line = Annotated[str, AfterValidator(_one_line)]
+VariableName = Annotated[str, AfterValidator(_variable)]
 Zone = Annotated[str, AfterValidator(_zone)]
 WebUrl = Annotated[Line, AfterValidator(web_url)]
 SecretUrl = Annotated[Line, AfterValidator(_secret_url)]
@@ -359,9 +366,13 @@ class Silence(ConfigTable):
 
 
 class NudgeSettings(ConfigTable):
-    """How to alert an owner besides email and text: a command that reads JSON from its standard input."""
+    """How to alert an owner besides email and text: a command that reads JSON from its standard input.
+
+    `env` names the environment variables that it gets besides PATH, HOME, TZ and the locale.
+    """
 
     command: tuple[Line, ...] = ()
+    env: tuple[VariableName, ...] = ()
 
 
 class EmailChannel(ConfigTable):

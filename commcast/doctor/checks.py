@@ -137,7 +137,8 @@ def _people(config: Config, incidents: Sequence[Incident]) -> Iterator[Check]:
         person, owner = "[people.dana] with name, email and phone", "owner: dana to the incident file"
         remedy = f"add {person} to commcast.toml, and {owner}"
         yield warn("people", "nobody can be nudged before a promise breaks: there is no [people]", remedy)
-    for name, what in variables_of(config).items():
+    passed = dict.fromkeys(config.nudge.env if config.nudge else (), "[nudge] env passes it to the command")
+    for name, what in (variables_of(config) | passed).items():
         yield secret(name, what)
     for person, what in _on_duty(config, incidents).items():
         found = reach(person, config, os.environ)

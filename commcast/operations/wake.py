@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -40,21 +40,29 @@ def call_once(
     document: str,
     *,
     folder: Path,
+    environ: Mapping[str, str],
     clock: Callable[[], datetime],
 ) -> None:
     """Run the command for this nudge, unless another process has begun to, and record the result.
 
-    No shell is involved. Output is dropped, except the last line on stderr if the command fails.
+    No shell is involved, and `environ` is all of its environment. Output is dropped, except the last line on
+    stderr if the command fails.
     """
     with ledger.write() as connection:
         if not begin_call(connection, incident, nudge, clock()):
             return
-    is_accepted, detail = _run(command, document, folder)
+    is_accepted, detail = _run(command, document, folder, environ)
     with ledger.write() as connection:
         end_call(connection, incident, nudge, is_accepted=is_accepted, detail=detail, now=clock())
 
 
-def _run(command: Sequence[str], document: str, folder: Path) -> tuple[bool, str]:
+def passed_on(environ: Mapping[str, str], named: Collection[str]) -> dict[str, str]:
+    """Return what a command may know of our environment: no secret, unless it is `named`."""
+    plain = {"PATH", "HOME", "TZ", "LANG", "LANGUAGE", *named}
+    return {name: value for name, value in environ.items() if name in plain or name.startswith("LC_")}
+
+
+def _run(command: Sequence[str], document: str, folder: Path, environ: Mapping[str, str]) -> tuple[bool, str]:
     try:
         done = subprocess.run(
             list(command),
@@ -62,6 +70,7 @@ def _run(command: Sequence[str], document: str, folder: Path) -> tuple[bool, str
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=folder,
+            env=environ,
             timeout=LONGEST_CALL,
             check=False,
         )
@@ -148,7 +157,7 @@ class Nudger:
             told = worker.progress.freezing
             freeze(worker.ledger, notices, enumerate(rows), (), worker.owner, self.desk.now, told)
         command = config.nudge.command if config.nudge else ()
-        if command:
+        if config.nudge and command:
             names = [each.name for each in people]
             document = command_document(config, incident, nudge, contexts[0], names)
             call_once(
@@ -158,6 +167,7 @@ class Nudger:
                 command,
                 json.dumps(document, ensure_ascii=False),
                 folder=config.folder,
+                environ=passed_on(self.environ, config.nudge.env),
                 clock=self.worker.clock,
             )
         if not sendable and not command:

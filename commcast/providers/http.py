@@ -24,7 +24,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from commcast.config.settings import CONFIG_NAME
+from commcast.config.settings import CONFIG_NAME, is_loopback
 from commcast.errors import Fault, ProviderError, TryAgain
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers.base import Refused
@@ -268,7 +268,7 @@ class Connections:
     serves one request after another; without, each request has its own, so that none is lost because the
     other side closes a kept connection at that moment. Redirects are not followed, nothing is retried, no
     cookie is kept and no body decompressed.
-    A proxy is used only for https, as urllib finds it (HTTPS_PROXY, NO_PROXY): http stays on this machine.
+    A proxy is used only for https, as urllib finds it (HTTPS_PROXY, NO_PROXY), and never for this machine.
     Raises ProviderError if that proxy cannot work.
     """
 
@@ -363,7 +363,11 @@ async def _whole(response: aiohttp.ClientResponse) -> HttpAnswer:
 
 def _proxy(provider: str, base_url: str) -> str | None:
     parts = urlsplit(base_url)
-    if parts.scheme != "https" or urllib.request.proxy_bypass(parts.netloc):
+    if (
+        parts.scheme != "https"
+        or is_loopback(parts.hostname or "")
+        or urllib.request.proxy_bypass(parts.netloc)
+    ):
         return None
     found = urllib.request.getproxies()
     url = found.get("https") or found.get("all")

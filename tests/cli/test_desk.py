@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import configparser
 import getpass
+import grp
 import json
 import os
+import pwd
 import shlex
 import stat
 import subprocess
@@ -269,7 +271,16 @@ ACTS = (
     "recipients import --from sendgrid",
     "recipients import --from sendgrid --dry-run",
 )
-SHOWS = ("status", "log", "report pay7", "preview", "lint", "templates", "cron", "tick --dry-run")
+SHOWS: tuple[str, ...] = (
+    "status",
+    "log",
+    "report pay7",
+    "preview",
+    "lint",
+    "templates",
+    "cron",
+    "tick --dry-run",
+)
 SHOWS += ("recipients check", "recipients suppressed", "doctor")
 
 
@@ -322,8 +333,8 @@ def test_only_a_group_of_ones_own_may_write_a_desk(
     is_obeyed: bool,
 ) -> None:
     tmp_path.chmod(mode)
-    monkeypatch.setattr(files.grp, "getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_mem=others))
-    monkeypatch.setattr(files.pwd, "getpwuid", lambda _: SimpleNamespace(pw_name=user))
+    monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_name=group, gr_mem=others))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name=user))
     monkeypatch.setattr(files, "ROOT_GROUP", -1)
     assert (files.distrusted(tmp_path, "commcast.toml") is None) == is_obeyed
 
