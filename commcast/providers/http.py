@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import io
 import json
+import math
 import re
 import socket
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -30,6 +32,7 @@ from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers.base import Refused
 
 LONGEST_BODY = 8 << 20  # bytes of an answer that are read; a longer one counts as garbage
+LONGEST_TALK = (1 << 30, 3600.0)  # bytes of all answers, and seconds, that reading records may take
 FIRST_DOUBTS = 3  # unexplained refusals, with nobody accepted, until the account is at fault
 ASK_AGAIN = 1.0  # seconds until a delivery refused so is tried again; others may have been accepted by then
 _LONGEST_WAIT = 86_400.0  # seconds: a provider that says "in a year" is not believed beyond a day
@@ -50,6 +53,7 @@ class NoAnswer(StrEnum):
     HANDSHAKE = "no TLS connection"
     LOST = "the connection broke"
     SILENCE = "no answer in time"  # the deadline for the whole request passed
+    ENDLESS = "it has said more than is read at once"  # see Connections.bound
     GARBAGE = "the answer makes no sense"  # it is not HTTP, or longer than LONGEST_BODY
 
 
@@ -276,6 +280,11 @@ class Connections:
         self._secure, self._proxy = base_url.startswith("https:"), _proxy(provider, base_url)
         self._timeout, self._keep = timeout, keep
         self._session: aiohttp.ClientSession | None = None
+        self._room = self._until = math.inf
+
+    def bound(self, size: float, seconds: float) -> None:
+        """Ask nothing more once all answers have these bytes together, or this time has passed."""
+        self._room, self._until = size, time.monotonic() + seconds
 
     async def __aenter__(self) -> Self:
         # Made now: aiohttp's own context was made when it was imported, whatever is trusted since.
@@ -306,6 +315,8 @@ class Connections:
         """Make a request once, and return whatever came."""
         if self._session is None:  # the context was left while this waited for its turn
             return HttpAnswer(trouble=NoAnswer.LOST, sent=False)
+        if self._room <= 0 or time.monotonic() > self._until:
+            return HttpAnswer(trouble=NoAnswer.ENDLESS, sent=False)
         sent = asyncio.Event()
         try:
             async with (
@@ -322,7 +333,9 @@ class Connections:
                     trace_request_ctx=sent,
                 ) as response,
             ):
-                return await _whole(response)
+                answer = await _whole(response)
+                self._room -= len(answer.body)
+                return answer
         except Exception as error:  # anything that an answer can make the library raise
             if not (sent.is_set() or isinstance(error, (aiohttp.ClientError, OSError))):
                 raise  # a fault of ours
@@ -334,11 +347,16 @@ _C = TypeVar("_C", bound=Connections)
 
 
 class OverHttp(Generic[_C]):
-    """What a provider's adapter and its records share: a context that holds the connections."""
+    """What a provider's adapter and its records share: a context that holds the connections.
+
+    `_longest` bounds the bytes and the seconds of all answers; records set it.
+    """
 
     _client: _C
+    _longest = (math.inf, math.inf)
 
     async def __aenter__(self) -> Self:
+        self._client.bound(*self._longest)
         await self._client.__aenter__()
         return self
 

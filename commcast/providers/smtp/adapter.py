@@ -16,7 +16,7 @@ from commcast.errors import Fault, ProviderError
 from commcast.model.incident import Channel
 from commcast.model.message import Delivery, Email, Outcome
 from commcast.providers.smtp.connection import Batch, Connection, Letter
-from commcast.providers.smtp.opening import Opening
+from commcast.providers.smtp.opening import Opening, trouble
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, outcome
 
 _CANCEL_AGAIN = 0.05  # seconds
@@ -65,6 +65,18 @@ class Pool:
         self._fresh = deque(letter for letter in self._fresh if letter.batch is not batch)
         for talk in tuple(self._talks):
             talk.forget(batch)
+
+    async def greet(self, seconds: float) -> Answer | None:
+        """Open a connection and close it again; return what came instead of one."""
+        opening = Opening(self._provider, self._password, self._context)
+        try:
+            async with asyncio.timeout(seconds):
+                await opening.run()
+        except Exception as error:  # as in _run
+            return opening.answer(error)
+        finally:
+            opening.close()
+        return None
 
     def halt(self) -> None:
         """Give back every letter that has not begun, at once, and take no more."""
@@ -245,6 +257,14 @@ class SmtpAdapter:
     async def __aexit__(self, kind: object, *_: object) -> None:
         await self._open_pool().close(FAREWELL if kind is None else 0)
         await asyncio.sleep(0)  # aborted connections end in this turn of the loop
+
+    async def greet(self, seconds: float) -> None:
+        """Connect and log in as a run would, in at most `seconds`; nothing is sent.
+
+        Raises Refused or TryAgain, with "what is wrong; what to do".
+        """
+        if answer := await self._open_pool().greet(seconds):
+            raise trouble(self._provider, answer)
 
     def halt(self) -> None:
         """Begin no more letters; those that wait are given back at once."""
