@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
         self._behind: Letter | None = None
         self._stage = SmtpStage.MAIL
         self._refusal: Answer | None = None
-        self._paused = self._closed = False
+        self._paused = self._closed = self._surplus = False
         self._reused = False  # a letter was answered here, so the connection may have gone stale since
         self._needs_reset = self._follows_refusal = False
         self._poured = 0  # bytes of a large body that are written
@@ -277,8 +277,9 @@ class Connection(asyncio.Protocol):
             left -= 1
             if self._closed:
                 return
-            # A reply to a command that we haven't sent yet: no telling what the next ones would answer.
-            is_early = (left or self._replies.is_amid) and (self._stage is SmtpStage.DATA or self._unsaid)
+            # Replies to commands that we haven't sent yet: no telling what the next ones would answer.
+            self._surplus = left > 0 or self._replies.is_amid
+            is_early = self._surplus and (self._stage is SmtpStage.DATA or self._unsaid)
             if code == GARBAGE or self._front is None or is_early:
                 self._lose("garbage")
             elif self._stage is SmtpStage.DOT:
@@ -408,10 +409,10 @@ class Connection(asyncio.Protocol):
         self._reused, self._refusal = True, None
         self._stage = SmtpStage.MAIL
         self._front, self._behind = self._behind, None
-        if self._front is None:
-            self._feeder.is_free(self)
-        elif self._front.batch.is_closed:
+        if self._front.batch.is_closed if self._front else self._surplus:
             self._lose()
+        elif self._front is None:
+            self._feeder.is_free(self)
 
     def _lose(self, said: str = "lost") -> None:
         self._end(Answer(self._stage, said))
