@@ -116,14 +116,33 @@ def cannot_read(error: OSError | RuntimeError) -> str:
     return f"cannot be read: {getattr(error, 'strerror', None) or 'its links form a loop'}"
 
 
+_READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
+_STEP = getattr(os, "O_PATH", 0) and (os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _open_real(path: Path) -> int:
+    """Open a resolved path step by step, so that no folder of it that has become a link since is followed."""
+    if not (_STEP and path.is_absolute()):
+        return os.open(path, _READING)
+    above = os.open("/", _STEP)
+    try:
+        for part in path.parts[1:-1]:
+            below = os.open(part, _STEP, dir_fd=above)
+            os.close(above)
+            above = below
+        return os.open(path.name, _READING, dir_fd=above)
+    finally:
+        os.close(above)
+
+
 @contextmanager
 def open_regular(path: Path | str, name: str, remedy: str) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; `name` is what faults call it.
+    """Open a regular file for reading; `name` is what faults call it. A Path has been resolved and checked.
 
     It is opened without waiting and checked once open: a pipe would hang, a device never end, and a path may
     become one at any time. Links are not followed. Raises InputError with `remedy`, and OSError.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    handle = _open_real(path) if isinstance(path, Path) else os.open(path, _READING)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise InputError.of(name, "is not a regular file", remedy)
