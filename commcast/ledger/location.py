@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import sqlite3
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -92,7 +93,7 @@ def _failed(how: str) -> str:
 
 def _full_for_copy(copy: Path) -> str:
     return (
-        f"there is no room to read it: its copy goes to {copy.parent.parent} ({_free_words(copy)}); "
+        f"there is no room to read it: its copy goes to {copy.parent} ({_free_words(copy)}); "
         "make room there, or set TMPDIR to another folder"
     )
 
@@ -120,15 +121,6 @@ def free_bytes(folder: Path) -> int | None:
 
 
 @contextmanager
-def room_for_copy(path: Path) -> Iterator[Path]:
-    """Yield a private folder for a copy of the ledger at `path`. Raises LedgerError if none can be made."""
-    with telling_of_copy(path):
-        room = tempfile.TemporaryDirectory(prefix="commcast-")
-    with room as folder:
-        yield Path(folder)
-
-
-@contextmanager
 def telling_of_copy(path: Path) -> Iterator[None]:
     """Report an OSError as a failure of the copy, which lies elsewhere. Raises LedgerError."""
     try:
@@ -148,21 +140,40 @@ def _reason(path: Path, error: OSError) -> str:
     return f"it needs {needs} bytes, and {room} has {free_bytes(Path(room))} free"
 
 
-def copy_ledger(path: Path, copy: Path) -> None:
-    """Copy a ledger and its write-ahead log in one consistent state, even while another process writes.
+def copy_ledger(path: Path, copy: IO[bytes]) -> None:
+    """Write a ledger, with all that its log has committed, into a file, while others may write to it.
 
-    Raises TryAgain if it never holds still.
+    The copy needs no log of its own. Raises TryAgain if the ledger never holds still.
     """
-    log, copied_log = _log(path), _log(copy)
+    log = _log(path)
     for _ in range(20):
         before = _state(path, log)
-        shutil.copyfile(path, copy)
-        copied_log.unlink(missing_ok=True)
-        if log.exists():
-            shutil.copyfile(log, copied_log)
+        copy.seek(0)
+        copy.truncate()
+        with path.open("rb") as source:
+            shutil.copyfileobj(source, copy, _AT_ONCE)
+        _add_log(path, copy)
+        copy.seek(_JOURNAL_KIND)
+        copy.write(b"\1\1")
         if _state(path, log) == before:
             return
     raise TryAgain(f"{path}: is being written constantly; try again in a moment")
+
+
+_AT_ONCE = 1 << 20  # bytes
+_JOURNAL_KIND = 18  # where the header says how to write and to read: 2 with a log, 1 without
+
+
+def _add_log(path: Path, copy: IO[bytes]) -> None:
+    """Write the pages that a log has committed to their places in a copy."""
+    places, page, count = _committed(path)
+    if places:
+        with _log(path).open("rb") as log:
+            for number, at in places.items():
+                log.seek(at)
+                copy.seek((number - 1) * page)
+                copy.write(log.read(page))
+        copy.truncate(count * page)
 
 
 def _log(path: Path) -> Path:
@@ -221,37 +232,49 @@ def lost_commits(path: Path) -> bool:
     return lost and _read_index(beside) == index  # otherwise somebody has started to use it
 
 
-def pages_in_log(path: Path) -> set[int]:
-    """Return the numbers of the ledger's pages that are in its log, whole or not."""
-    pages: set[int] = set()
-    try:
-        with _log(path).open("rb") as log:
-            head = log.read(_LOG_HEADER)
-            if len(head) < _LOG_HEADER or head[:4] not in _MAGIC:
-                return pages
-            page = int.from_bytes(head[8:12], "big")
-            while len(frame := log.read(_FRAME_HEADER)) == _FRAME_HEADER and frame[8:16] == head[16:24]:
-                pages.add(int.from_bytes(frame[:4], "big"))
-                log.seek(page, os.SEEK_CUR)
-    except OSError:
-        return pages
-    return pages
+def _committed(path: Path) -> tuple[dict[int, int], int, int]:
+    """Return where in its log the newest content of each page is, the pages' size, and how many there are.
+
+    Only up to the last commit. An index of this boot says where that is; without one, checksums do.
+    """
+    places: dict[int, int] = {}
+    new: dict[int, int] = {}
+    page = pages = 0
+    with suppress(OSError), _log(path).open("rb") as log:
+        head = log.read(_LOG_HEADER)
+        page = int.from_bytes(head[8:12], "big")
+        index = _read_index(path.with_name(path.name + "-shm"), even_if_open=True)
+        known = index.frames if index and index.salt == head[16:24] and _is_of_this_boot(index) else None
+        for number, count, _ in itertools.islice(_frames(log, checked=known is None), known):
+            new[number] = log.tell() - page
+            if count:  # the last frame of a commit
+                places.update(new)
+                new, pages = {}, count
+    return places, page, pages
+
+
+def _frames(log: IO[bytes], *, checked: bool = True) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Yield (page, pages in all if it ends a commit, checksum) of each frame, up to the first not whole."""
+    log.seek(0)
+    head = log.read(_LOG_HEADER)
+    order, size = _MAGIC.get(head[:4]), _FRAME_HEADER + int.from_bytes(head[8:12], "big")
+    if order is None or len(head) < _LOG_HEADER:
+        return
+    found = struct.unpack(">2I", head[24:])
+    while len(frame := log.read(size)) == size and frame[8:16] == head[16:24]:
+        if checked:
+            found = _checksum(frame[:8] + frame[_FRAME_HEADER:], order, found)
+            if found != struct.unpack(">2I", frame[16:24]):
+                return
+        number, count = struct.unpack(">2I", frame[:8])
+        yield number, count, found
 
 
 def _lacks(log: IO[bytes], index: _Index) -> bool:
-    head = log.read(_LOG_HEADER)
-    if len(head) < _LOG_HEADER or head[16:24] != index.salt:
+    if log.read(_LOG_HEADER)[16:24] != index.salt:
         return _is_of_this_boot(index)
-    order = _MAGIC.get(head[:4])
-    if order is None:
-        return True
-    found = struct.unpack(">2I", head[24:32])
-    for _ in range(index.frames):
-        frame = log.read(_FRAME_HEADER + index.page)
-        if len(frame) < _FRAME_HEADER + index.page or frame[8:16] != index.salt:
-            return True
-        found = _checksum(frame[:8] + frame[_FRAME_HEADER:], order, found)
-    return found != index.checksum
+    sums = [found for *_, found in itertools.islice(_frames(log), index.frames)]
+    return len(sums) < index.frames or sums[-1] != index.checksum
 
 
 def _is_of_this_boot(index: _Index) -> bool:
@@ -259,11 +282,11 @@ def _is_of_this_boot(index: _Index) -> bool:
     return index.written_at > time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _read_index(path: Path) -> _Index | None:
+def _read_index(path: Path, *, even_if_open: bool = False) -> _Index | None:
     """Return what an index says; None if it is missing or incomplete, or somebody has it open."""
     try:
         with path.open("rb") as file:
-            if _is_locked(file):
+            if not even_if_open and _is_locked(file):
                 return None
             head, written_at = file.read(2 * _WAL_HEADER.size + 4), os.fstat(file.fileno()).st_mtime
     except OSError:
@@ -296,7 +319,7 @@ def _is_open_here(path: Path) -> bool:
     return False
 
 
-def _checksum(data: bytes, order: str, start: tuple[int, int]) -> tuple[int, int]:
+def _checksum(data: bytes, order: str, start: tuple[int, ...]) -> tuple[int, ...]:
     first, second = start
     words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
     for one, two in zip(words, words, strict=True):
@@ -378,5 +401,5 @@ def _check_content(path: Path, size: int) -> None:
     # The page count in the header is only valid if both change counters agree (SQLite file format, 1.3.7).
     # An interrupted checkpoint (killed, or no room) has not written all pages: the log has the rest.
     is_short = head[24:28] == head[92:96] and pages * page > size
-    if is_short and not pages_in_log(path).issuperset(range(size // page + 1, pages + 1)):
+    if is_short and not set(range(size // page + 1, pages + 1)) <= _committed(path)[0].keys():
         raise LedgerError(f"{path}: is cut short ({size} of {pages * page} bytes); {_RESTORE}")
