@@ -17,6 +17,7 @@ from commcast.delivery.worker import Delivered, Worker
 from commcast.ledger.oncall import begin_call, end_call, failures
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
+from commcast.masking import hide, masked
 from commcast.model.incident import Channel, Incident, View
 from commcast.model.oncall import OnDuty
 from commcast.oncall.nudge_text import command_document, headline, nudge_context
@@ -58,6 +59,8 @@ def call_once(
 
 def passed_on(environ: Mapping[str, str], named: Collection[str]) -> dict[str, str]:
     """Return what a command may know of our environment: no secret, unless it is `named`."""
+    for name in named:
+        hide(environ.get(name, ""))  # the command may show it when it fails
     plain = {"PATH", "HOME", "TZ", "LANG", "LANGUAGE", *named}
     return {name: value for name, value in environ.items() if name in plain or name.startswith("LC_")}
 
@@ -81,7 +84,7 @@ def _run(command: Sequence[str], document: str, folder: Path, environ: Mapping[s
     if done.returncode == 0:
         return True, ""
     complaint = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-    said = f": {complaint[0][:LONGEST_DETAIL]}" if complaint else ""
+    said = f": {masked(complaint[0])[:LONGEST_DETAIL]}" if complaint else ""
     return False, f"{command[0]} ended with {done.returncode}{said}"
 
 

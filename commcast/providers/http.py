@@ -28,6 +28,7 @@ from yarl import URL
 
 from commcast.config.settings import CONFIG_NAME, is_loopback
 from commcast.errors import Fault, ProviderError, TryAgain
+from commcast.masking import masked
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers.base import Refused
 
@@ -375,8 +376,8 @@ async def _whole(response: aiohttp.ClientResponse) -> HttpAnswer:
         if len(body) > LONGEST_BODY:
             response.close()
             return HttpAnswer(trouble=NoAnswer.GARBAGE)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return HttpAnswer(response.status, headers, body.decode("utf-8", "replace"))
+    headers = {name.lower(): masked(value) for name, value in response.headers.items()}
+    return HttpAnswer(response.status, headers, masked(body.decode("utf-8", "replace")))
 
 
 def _proxy(provider: str, base_url: str) -> str | None:

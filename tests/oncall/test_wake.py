@@ -79,6 +79,7 @@ def test_the_command_reads_json_and_runs_once_and_never_if_it_was_begun_elsewher
     command                                                | detail
     no-such-command-here                                   | cannot be run: No such file or directory
     python -c import sys; sys.exit('no line\nto the pager') | ended with 1: to the pager
+    python -c import sys; sys.exit('tok-4711 is bad')      | ended with 1: *** is bad
     python -c pass                                         |
     python -c import time; time.sleep(60)                  | took longer than 1 seconds and was ended
 """)
@@ -86,6 +87,7 @@ def test_what_came_of_it_is_kept(
     tmp_path: Path, command: str, detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wake, "LONGEST_CALL", 1.0)
+    wake.passed_on({"PAGER_TOKEN": "tok-4711", "OTHER": "pager"}, ["PAGER_TOKEN"])
     program, *rest = command.split(maxsplit=2)
     done = call(desk_of(tmp_path), sys.executable if rest else program, *rest)
     assert done.detail.endswith(detail)

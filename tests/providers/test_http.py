@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import socket
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commcast import masking
 from commcast.errors import ConfigError, TryAgain
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers import http as ours
@@ -271,6 +273,16 @@ async def test_nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
         await asked(server.url.replace(http.HOST, "localhost"), 3, keep=True)
     headers = [exchange.headers for exchange in server.exchanges]
     assert [("cookie" in each, each["authorization"]) for each in headers] == [(False, "Basic secret")] * 3
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+def test_a_secret_is_hidden_also_where_base64_holds_it(before: str) -> None:
+    masking.hide(secret := "Zürich-4711")
+    masking.hide("short")
+    for text in (f"no {secret}.", base64.b64encode(f"{before}{secret}:x".encode()).decode()):
+        shown = masking.masked(text)
+        assert "***" in shown and len(shown) <= 12
+    assert masking.masked("cut short") == "cut short"
 
 
 @pytest.mark.parametrize("is_secure", [False, True], ids=["http", "https"])

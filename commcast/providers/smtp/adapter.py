@@ -13,6 +13,7 @@ import aiosmtplib
 
 from commcast.config.settings import CONFIG_NAME, SmtpProvider
 from commcast.errors import Fault, ProviderError
+from commcast.masking import hide
 from commcast.model.incident import Channel
 from commcast.model.message import Delivery, Email, Outcome
 from commcast.providers.smtp.connection import Batch, Connection, Letter
@@ -240,6 +241,7 @@ class SmtpAdapter:
 
     def __init__(self, provider: SmtpProvider, password: str | None) -> None:
         _check(provider, password)
+        hide(password or "")
         self.connections = provider.connections
         self.per_second = provider.per_second
         self.window = provider.connections * (1 if provider.per_second else READY)

@@ -11,6 +11,7 @@ from typing import Protocol, Self, cast
 
 import aiosmtplib
 
+from commcast.masking import masked
 from commcast.model.message import NOT_BEGUN, Delivery, Email, Outcome, OutcomeKind
 from commcast.providers import mime
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, accepted, outcome, reply_line
@@ -470,4 +471,4 @@ class Connection(asyncio.Protocol):
 
 
 def _words(text: bytes) -> str:
-    return text.decode("utf-8", "replace").strip()
+    return masked(text.decode("utf-8", "replace").strip())

@@ -11,6 +11,7 @@ import aiosmtplib
 
 from commcast.config.settings import SmtpProvider, is_loopback
 from commcast.errors import TryAgain
+from commcast.masking import masked
 from commcast.model.message import Blame
 from commcast.providers.base import Refused
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, judge, reply_line
@@ -66,7 +67,7 @@ class Opening:
                 said = "lost"
             case OSError():
                 said = "unreachable" if self.stage is SmtpStage.CONNECT else "lost"
-        return Answer(self.stage, said, words)
+        return Answer(self.stage, said, masked(words))
 
     async def _open(self) -> aiosmtplib.SMTP:
         provider = self._provider
