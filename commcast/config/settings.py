@@ -100,6 +100,14 @@ def _callback(url: str) -> str:
     return url
 
 
+def _own_folder(name: str) -> str:
+    parts = Path(name).parts
+    taken = {"/", "incidents", "presets", "templates", "audiences"}
+    if not parts or parts[0].lower() in taken or any(part.startswith(".") for part in parts):
+        raise ValueError(f'{name!r:.60} is no folder of its own in this desk; write one such as "outbox"')
+    return name
+
+
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError('is not the name of a variable; write one such as "PAGER_TOKEN"')
@@ -107,6 +115,7 @@ def _variable(name: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_one_line)]
+OwnFolder = Annotated[Line, AfterValidator(_own_folder)]
 VariableName = Annotated[str, AfterValidator(_variable)]
 Zone = Annotated[str, AfterValidator(_zone)]
 WebUrl = Annotated[Line, AfterValidator(web_url)]
@@ -182,7 +191,7 @@ class TwilioProvider(ConfigTable):
 class OutboxProvider(ConfigTable):
     """Files instead of a provider: nothing is sent."""
 
-    folder: str = "outbox"
+    folder: OwnFolder = "outbox"
 
 
 class Providers(ConfigTable):

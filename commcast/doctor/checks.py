@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from commcast.config.load import load_config
 from commcast.config.settings import CONFIG_NAME
-from commcast.doctor.lint import Findings, SampleRow, check_words
+from commcast.doctor.lint import Findings, SampleRow, check_words, unread_files
 from commcast.errors import CommcastError, ExitCode, InputError
 from commcast.files import distrusted
 from commcast.incidents.load import load_incidents
@@ -107,6 +107,9 @@ def _lists_and_templates(config: Config, incidents: Sequence[Incident]) -> Itera
     broken = Findings()
     check_words(config, [each for each in incidents if not each.latest.is_end], listed, broken)
     yield _check("templates", broken, f"{broken.checked['templates']} can be used")
+    for fault in unread_files(config):
+        if fault.file.startswith("templates/"):
+            yield warn("templates", f"{fault.file}: {fault.what}", fault.remedy)
 
 
 def _opened(name: str, config: Config) -> SampleRow:

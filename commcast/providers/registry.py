@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from commcast.config.settings import CONFIG_NAME, Config, EmailChannel, SmsChannel
-from commcast.errors import ConfigError, Fault
+from commcast.errors import ConfigError, Fault, ProviderError
 from commcast.model.incident import Channel
 from commcast.providers.base import Adapter, Records
 
@@ -47,7 +47,11 @@ def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[]
         return TwilioAdapter(config.providers.twilio, Credentials.from_environment(os.environ), clock)
     from commcast.providers.outbox import OutboxAdapter
 
-    return OutboxAdapter(channel, config.folder / config.providers.outbox.folder)
+    folder = config.folder.resolve() / config.providers.outbox.folder
+    if os.path.realpath(folder) != str(folder):
+        what, remedy = "providers.outbox.folder: a link is in its way", "put a plain folder there"
+        raise ProviderError("outbox", Fault(CONFIG_NAME, 0, 0, what, remedy))
+    return OutboxAdapter(channel, folder)
 
 
 def relay_of(config: Config) -> SmtpAdapter:

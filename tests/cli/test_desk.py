@@ -196,6 +196,7 @@ def test_a_file_that_nothing_reads_is_named_with_what_was_perhaps_meant(bench: B
         "audiences/old.csv": "name it under [audiences] in commcast.toml",
         "templates/custmers/email.txt.j2": "did you mean templates/customers/email.txt.j2?",
         "templates/customers/resolvd.email.txt.j2": "did you mean templates/customers/resolved.email.txt.j2?",
+        "templates/support/resolved.email.html.j2": "add templates/support/resolved.email.txt.j2: HTML goes",
         "templates/customers/sms.txt": "did you mean templates/customers/sms.txt.j2?",
         "template/": "did you mean templates/?",
     }

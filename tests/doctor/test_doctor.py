@@ -177,6 +177,16 @@ def test_a_template_of_no_use_fails(doctor: Doctor, name: str, text: str, said: 
     assert doctor.checks("templates", expect=0 if after == "ok" else 2)[0][0] == after
 
 
+def test_a_template_that_nothing_reads_is_a_warning(doctor: Doctor) -> None:
+    path = doctor.bench.folder / "templates" / "customers" / "resolved.email.html.j2"
+    path.parent.mkdir(parents=True)
+    path.write_text("<p>")
+    said = f"warn  templates: templates/customers/{path.name}: nothing reads this file\n"
+    assert said + "      add templates/customers/resolved.email.txt.j2" in doctor()
+    path.with_name("resolved.email.txt.j2").write_text("{% include 'shipped:customers/email.txt.j2' %}")
+    assert "nothing reads" not in doctor()
+
+
 PEOPLE = '[people.sam]\nname = "S"\nemail = "env:SAM_MAIL"\n[people.kim]\nname = "K"\nphone = "+4930123456"\n'
 
 
