@@ -343,7 +343,10 @@ def test_only_a_group_of_ones_own_may_write_a_desk(
 ODD = "my desk 100% 'of' \"it\" $HOME ${{ x }}"
 
 
-@pytest.fixture(params=["desk", ODD], ids=["plain", "odd"])
+BACKSLASHES = "a\\%b\\\\c\\"
+
+
+@pytest.fixture(params=["desk", ODD, BACKSLASHES], ids=["plain", "odd", "backslashes"])
 def ticking(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     folder = tmp_path / request.param
     write_desk(folder)
@@ -371,11 +374,21 @@ def ticks(bench: Bench, script: str, place: Path) -> bool:
         return last_tick(connection) is not None
 
 
+def as_cron_reads(command: str, unescaped: str) -> str:
+    """Return a command as a cron reads it that takes the backslash before these characters away."""
+    read, is_escaped = "", False
+    for letter in command:
+        assert letter != "%" or is_escaped, "it would end the command"
+        read = (read[:-1] if is_escaped and letter in unescaped else read) + letter
+        is_escaped = letter == "\\" and not is_escaped
+    return read
+
+
 def crontab_commands(text: str) -> list[tuple[list[str], str]]:
-    """Return (when, command) of each line of a crontab, as cron reads it: a bare % would end the command."""
+    """Return (when, command) of each line of a crontab, which all crons read alike."""
     lines = [line.split(None, 5) for line in text.splitlines() if line and not line.startswith("#")]
-    assert not any("%" in line[5].replace("\\%", "") for line in lines)
-    return [(line[:5], line[5].replace("\\%", "%")) for line in lines]
+    assert all(as_cron_reads(line[5], "%") == as_cron_reads(line[5], "%\\") for line in lines)
+    return [(line[:5], as_cron_reads(line[5], "%")) for line in lines]
 
 
 @pytest.mark.parametrize("has_secrets", [True, False])
@@ -405,6 +418,7 @@ def test_the_units_are_a_service_and_a_punctual_timer(ticking: Bench) -> None:
     assert timer["Install"]["WantedBy"] == "timers.target"
     assert (service["Type"], service["EnvironmentFile"]) == ("oneshot", "-/etc/commcast.env")
     assert service["User"] == ticking.folder.owner()
+    assert not any(part[-1] == "\\" for parser in found.values() for part in parser["Unit"].values())
     line = service["ExecStart"]
     assert "%" not in line.replace("%%", "")
     assert "$" not in line.replace("$$", "")
