@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import re
 import shlex
 import stat
@@ -23,6 +21,7 @@ FORBIDDEN = re.compile(
 )
 
 
+TRUSTED_OWNERS = {os.geteuid(), 0}  # root may do anything anyway
 SAFE_FOLDER = "COMMCAST_SAFE_FOLDER"  # names desks, separated by ":", that are obeyed whoever owns them
 
 
@@ -30,25 +29,22 @@ def distrusted(folder: Path, *names: str) -> Fault | None:
     """Return why a desk is not obeyed, with the one line to type; None if it is. `names` are its settings.
 
     Who can write one of them could have commands run, and keys sent to a server of theirs. That may only be
-    ourselves and root. A group that has its user's own name, as most systems make one, has no other members.
+    ourselves and root. A group that has its user's own name, as most systems make one, is that user's alone.
     """
     for path in () if is_named_safe(folder) else (folder, *(folder / name for name in names)):
         with suppress(OSError):
             found = path.stat()
             what, remedy = "", f"fix it with: chmod go-w {shlex.quote(str(path.absolute()))}"
-            if found.st_uid not in trusted_owners():
+            if found.st_uid not in TRUSTED_OWNERS:
                 line = f"export {SAFE_FOLDER}={shlex.quote(str(folder.resolve()))}"
                 what, remedy = "belongs to another user", f"run as that user or, if you trust it: {line}"
             elif found.st_mode & stat.S_IWOTH:
                 what = "anybody may change it"
-            elif found.st_mode & stat.S_IWGRP and _is_shared(found.st_gid, found.st_uid):
+            elif found.st_mode & stat.S_IWGRP and not _is_own_group(path):
                 what = "its group may change it"
             if what:
                 return Fault(str(path.absolute()), 0, 0, f"{what}, so it is not obeyed", remedy)
     return None
-
-
-ROOT_GROUP = 0
 
 
 def is_named_safe(folder: Path) -> bool:
@@ -57,18 +53,11 @@ def is_named_safe(folder: Path) -> bool:
     return folder.resolve() in {Path(each).resolve() for each in named}
 
 
-def trusted_owners() -> set[int]:
-    """Return the users whose files are obeyed: ourselves, and root, who may do anything anyway."""
-    return {os.geteuid(), 0}
-
-
-def _is_shared(gid: int, uid: int) -> bool:
-    """Return whether anybody but root and the user with this id may be in a group."""
+def _is_own_group(path: Path) -> bool:
     try:
-        group, user = grp.getgrgid(gid), pwd.getpwuid(uid).pw_name
+        return path.group() == path.owner()
     except KeyError:  # a container without these names
-        return gid not in {uid, ROOT_GROUP}
-    return gid != ROOT_GROUP and (group.gr_name != user or bool(set(group.gr_mem) - {user}))
+        return path.stat().st_gid == path.stat().st_uid
 
 
 CONFLICT = ("a merge conflict that is not resolved", "keep one side, and delete the lines <<<, === and >>>")
@@ -116,38 +105,31 @@ def cannot_read(error: OSError | RuntimeError) -> str:
     return f"cannot be read: {getattr(error, 'strerror', None) or 'its links form a loop'}"
 
 
-_READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
-_STEP = getattr(os, "O_PATH", 0) and (os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-
-
-def _open_real(path: Path) -> int:
-    """Open a resolved path step by step, so that no folder of it that has become a link since is followed."""
-    if not (_STEP and path.is_absolute()):
-        return os.open(path, _READING)
-    above = os.open("/", _STEP)
-    try:
-        for part in path.parts[1:-1]:
-            below = os.open(part, _STEP, dir_fd=above)
-            os.close(above)
-            above = below
-        return os.open(path.name, _READING, dir_fd=above)
-    finally:
-        os.close(above)
-
-
 @contextmanager
 def open_regular(path: Path | str, name: str, remedy: str) -> Iterator[BinaryIO]:
     """Open a regular file for reading; `name` is what faults call it. A Path has been resolved and checked.
 
     It is opened without waiting and checked once open: a pipe would hang, a device never end, and a path may
-    become one at any time. Links are not followed. Raises InputError with `remedy`, and OSError.
+    become one, or lead through a link, at any time. Raises InputError with `remedy`, and OSError.
     """
-    handle = _open_real(path) if isinstance(path, Path) else os.open(path, _READING)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    what = "" if stat.S_ISREG(os.fstat(handle).st_mode) else "is not a regular file"
+    if isinstance(path, Path) and not what and _is_another(handle, path):
+        what, remedy = "was replaced by a link while it was opened", "keep a plain file there"
+    if what:
         os.close(handle)
-        raise InputError.of(name, "is not a regular file", remedy)
+        raise InputError.of(name, what, remedy)
     with os.fdopen(handle, "rb", buffering=1 << 16) as file:
         yield file
+
+
+def _is_another(handle: int, path: Path) -> bool:
+    """Return whether a file was opened elsewhere than at its resolved path, as far as the system tells."""
+    try:
+        opened = str(Path(f"/proc/self/fd/{handle}").readlink())
+    except OSError:  # it has no /proc
+        return False
+    return opened.removesuffix(" (deleted)").casefold() != str(path).casefold()
 
 
 def decode(raw: bytes, name: str) -> str:

@@ -188,9 +188,9 @@ def find_folder(given: Path | None, *, shows: bool = False) -> Path:
     Others may not be able to change it; a command that only `shows` warns of one where they can. Raises
     ConfigError, also if there is none.
     """
-    here = Path.cwd() if given is None else given
-    above = (here, *here.parents) if given is None else ()
-    folder = given or next((each for each in above if (each / CONFIG_NAME).is_file()), None)
+    here = given or Path.cwd()
+    above = (each for each in (here, *here.parents) if (each / CONFIG_NAME).is_file())
+    folder = given or next(above, None)
     if folder is None:
         what = f"no desk here: no {CONFIG_NAME} in {here} or its parents"
         raise ConfigError(Fault("", 0, 0, what, "go to a desk's folder, or: commcast init"))

@@ -108,15 +108,9 @@ def _own_folder(name: str) -> str:
     return name
 
 
-def _variable(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError('is not the name of a variable; write one such as "PAGER_TOKEN"')
-    return name
-
-
 Line = Annotated[str, AfterValidator(_one_line)]
 OwnFolder = Annotated[Line, AfterValidator(_own_folder)]
-VariableName = Annotated[str, AfterValidator(_variable)]
+VariableName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 WebUrl = Annotated[Line, AfterValidator(web_url)]
 SecretUrl = Annotated[Line, AfterValidator(_secret_url)]

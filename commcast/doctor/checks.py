@@ -187,12 +187,10 @@ def _heartbeat(config: Config) -> Iterator[Check]:
 
 
 def _configuration(config: Config) -> Iterator[Check]:
-    fault = distrusted(config.folder, CONFIG_NAME)
-    yield (
-        fail("folder", str(fault._replace(remedy="")), fault.remedy, ExitCode.INPUT)
-        if fault
-        else ok("folder", str(config.folder.absolute()))
-    )
+    if fault := distrusted(config.folder, CONFIG_NAME):
+        yield fail("folder", str(fault), "", ExitCode.INPUT)
+    else:
+        yield ok("folder", str(config.folder.absolute()))
     zone = config.zone
     yield ok("configuration", f"{len(config.audiences)} audiences, time zone {zone.key}")
     sms = config.channels.sms

@@ -59,10 +59,6 @@ class _SendGrid(Protocol):
     async def scopes(self) -> tuple[str, ...]: ...
 
 
-class _Relay(Protocol):
-    async def greet(self, seconds: float) -> None: ...
-
-
 class _Account(Protocol):
     @property
     def status(self) -> str: ...
@@ -158,7 +154,7 @@ def _greeted(config: Config, channel: Channel, name: str, clock: Clock) -> Itera
 
 
 async def _asked(config: Config, channel: Channel, name: str, clock: Clock) -> list[Check]:
-    asks, page = _ASKED[name]
+    asks: Any = {"smtp": _ask_relay, "sendgrid": _ask_sendgrid, "twilio": _ask_twilio}[name]
     found: list[Check] = []
     try:
         relay = registry.relay_of(config) if name == "smtp" else None
@@ -173,16 +169,15 @@ async def _asked(config: Config, channel: Channel, name: str, clock: Clock) -> l
         if name == "smtp":
             what, _, remedy = what.partition("; ")
         elif isinstance(trouble, Refused):
-            remedy = "" if "https://" in what else f"look at {page}"
+            remedy = f"look at {KEYS_PAGE if name == 'sendgrid' else CONSOLE}" * ("https://" not in what)
             if name == "sendgrid" and "refuses the key" in what:
                 remedy += " (or base_url is the other region's)"
         found.append(fail(channel, what, remedy, trouble.exit_code))
     return found
 
 
-async def _ask_relay(relay: _Relay, config: Config) -> AsyncIterator[Check]:
-    smtp = config.providers.smtp
-    assert smtp is not None  # noqa: S101 - load_config refuses smtp without settings
+async def _ask_relay(relay: Any, config: Config) -> AsyncIterator[Check]:
+    smtp: Any = config.providers.smtp
     await relay.greet(_SECONDS)
     accepts = " and accepts the login" if smtp.user else ""
     yield ok(Channel.EMAIL, f"{smtp.host}:{smtp.port} responds{accepts}")
@@ -281,10 +276,3 @@ def _readers_of_texts(config: Config) -> int:
             with suppress(InputError):
                 count += sum(1 for reader in open_recipients(name, config) if reader.key(Channel.SMS))
     return count
-
-
-_ASKED: dict[str, tuple[Callable[[Any, Config], AsyncIterator[Check]], str]] = {
-    "smtp": (_ask_relay, ""),
-    "sendgrid": (_ask_sendgrid, KEYS_PAGE),
-    "twilio": (_ask_twilio, CONSOLE),
-}

@@ -22,7 +22,7 @@ from typing import IO
 from sqlalchemy.exc import DBAPIError
 
 from commcast.errors import LedgerError, TryAgain
-from commcast.files import is_named_safe, trusted_owners
+from commcast.files import TRUSTED_OWNERS, is_named_safe
 
 BUSY_SECONDS = 10.0  # how long to wait for a locked ledger before exit 75
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
@@ -102,14 +102,17 @@ def _full(path: Path) -> str:
     return f"the disk is full ({_free_words(path)}); make room and run the same command again"
 
 
+def _free(path: Path) -> int | None:
+    return free_bytes(path.parent if os.path.lexists(path.parent) else path.parents[1])
+
+
 def _free_words(path: Path) -> str:
-    free = free_bytes(path.parent if os.path.lexists(path.parent) else path.parents[1])
+    free = _free(path)
     return "free space unknown" if free is None else f"{free} bytes free"
 
 
 def _has_next_to_nothing(path: Path) -> bool:
-    free = free_bytes(path.parent if os.path.lexists(path.parent) else path.parents[1])
-    return free is not None and free < _NEXT_TO_NOTHING
+    return (free := _free(path)) is not None and free < _NEXT_TO_NOTHING
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -151,8 +154,15 @@ def copy_ledger(path: Path, copy: IO[bytes]) -> None:
         copy.seek(0)
         copy.truncate()
         with path.open("rb") as source:
-            shutil.copyfileobj(source, copy, _AT_ONCE)
-        _add_log(path, copy)
+            shutil.copyfileobj(source, copy)
+        places, page, count = _committed(path)
+        if places:
+            with suppress(FileNotFoundError), log.open("rb") as newer:
+                for number, at in places.items():
+                    newer.seek(at)
+                    copy.seek((number - 1) * page)
+                    copy.write(newer.read(page))
+            copy.truncate(count * page)
         copy.seek(_JOURNAL_KIND)
         copy.write(b"\1\1")
         if _state(path, log) == before:
@@ -160,20 +170,7 @@ def copy_ledger(path: Path, copy: IO[bytes]) -> None:
     raise TryAgain(f"{path}: is being written constantly; try again in a moment")
 
 
-_AT_ONCE = 1 << 20  # bytes
 _JOURNAL_KIND = 18  # where the header says how to write and to read: 2 with a log, 1 without
-
-
-def _add_log(path: Path, copy: IO[bytes]) -> None:
-    """Write the pages that a log has committed to their places in a copy."""
-    places, page, count = _committed(path)
-    if places:
-        with _log(path).open("rb") as log:
-            for number, at in places.items():
-                log.seek(at)
-                copy.seek((number - 1) * page)
-                copy.write(log.read(page))
-        copy.truncate(count * page)
 
 
 def _log(path: Path) -> Path:
@@ -243,7 +240,8 @@ def _committed(path: Path) -> tuple[dict[int, int], int, int]:
     with suppress(OSError), _log(path).open("rb") as log:
         head = log.read(_LOG_HEADER)
         page = int.from_bytes(head[8:12], "big")
-        index = _read_index(path.with_name(path.name + "-shm"), even_if_open=True)
+        beside = path.with_name(path.name + "-shm")
+        index = _read_index(beside, even_if_open=True) if sys.platform == "linux" else None
         known = index.frames if index and index.salt == head[16:24] and _is_of_this_boot(index) else None
         for number, count, _ in itertools.islice(_frames(log, checked=known is None), known):
             new[number] = log.tell() - page
@@ -361,9 +359,7 @@ def check_file(path: Path) -> None:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
             raise LedgerError(f"{path}: is not a plain file; put the ledger itself there")
-        _check_owner(path, found)
-        if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
-            path.chmod(0o600)
+        _close_to_others(path, found, path.parents[1], 0o600)
     _check_content(path, found.st_size)
 
 
@@ -372,17 +368,16 @@ def check_folder(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise LedgerError(f"{folder}: is a link or not a folder; put a real folder there")
-    _check_owner(folder, found)
-    if stat.S_IMODE(found.st_mode) & 0o002 and not is_named_safe(folder.parent):
+    if found.st_mode & stat.S_IWOTH and not is_named_safe(folder.parent):
         raise LedgerError(f"{folder}: anybody may write in it; fix it with: chmod 700 {folder}")
-    if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
-        folder.chmod(0o700)
+    _close_to_others(folder, found, folder.parent, 0o700)
 
 
-def _check_owner(path: Path, found: os.stat_result) -> None:
-    desk = path.parent if stat.S_ISDIR(found.st_mode) else path.parents[1]
-    if found.st_uid not in trusted_owners() and not is_named_safe(desk):
+def _close_to_others(path: Path, found: os.stat_result, desk: Path, mode: int) -> None:
+    if found.st_uid not in TRUSTED_OWNERS and not is_named_safe(desk):
         raise LedgerError(f"{path}: belongs to another user; run commcast as that user")
+    if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
+        path.chmod(mode)
 
 
 def _check_content(path: Path, size: int) -> None:

@@ -54,7 +54,7 @@ class NoAnswer(StrEnum):
     HANDSHAKE = "no TLS connection"
     LOST = "the connection broke"
     SILENCE = "no answer in time"  # the deadline for the whole request passed
-    ENDLESS = "it has said more than is read at once"  # see Connections.bound
+    ENDLESS = "it has said more than is read at once"  # see Connections.room
     GARBAGE = "the answer makes no sense"  # it is not HTTP, or longer than LONGEST_BODY
 
 
@@ -281,11 +281,8 @@ class Connections:
         self._secure, self._proxy = base_url.startswith("https:"), _proxy(provider, base_url)
         self._timeout, self._keep = timeout, keep
         self._session: aiohttp.ClientSession | None = None
-        self._room = self._until = math.inf
-
-    def bound(self, size: float, seconds: float) -> None:
-        """Ask nothing more once all answers have these bytes together, or this time has passed."""
-        self._room, self._until = size, time.monotonic() + seconds
+        # Nothing more is asked once all answers have this many bytes, or it is this late (time.monotonic).
+        self.room = self.until = math.inf
 
     async def __aenter__(self) -> Self:
         # Made now: aiohttp's own context was made when it was imported, whatever is trusted since.
@@ -316,7 +313,7 @@ class Connections:
         """Make a request once, and return whatever came."""
         if self._session is None:  # the context was left while this waited for its turn
             return HttpAnswer(trouble=NoAnswer.LOST, sent=False)
-        if self._room <= 0 or time.monotonic() > self._until:
+        if self.room <= 0 or time.monotonic() > self.until:
             return HttpAnswer(trouble=NoAnswer.ENDLESS, sent=False)
         sent = asyncio.Event()
         try:
@@ -335,7 +332,7 @@ class Connections:
                 ) as response,
             ):
                 answer = await _whole(response)
-                self._room -= len(answer.body)
+                self.room -= len(answer.body)
                 return answer
         except Exception as error:  # anything that an answer can make the library raise
             if not (sent.is_set() or isinstance(error, (aiohttp.ClientError, OSError))):
@@ -357,7 +354,8 @@ class OverHttp(Generic[_C]):
     _longest = (math.inf, math.inf)
 
     async def __aenter__(self) -> Self:
-        self._client.bound(*self._longest)
+        size, seconds = self._longest
+        self._client.room, self._client.until = size, time.monotonic() + seconds
         await self._client.__aenter__()
         return self
 
@@ -382,11 +380,8 @@ async def _whole(response: aiohttp.ClientResponse) -> HttpAnswer:
 
 def _proxy(provider: str, base_url: str) -> str | None:
     parts = urlsplit(base_url)
-    if (
-        parts.scheme != "https"
-        or is_loopback(parts.hostname or "")
-        or urllib.request.proxy_bypass(parts.netloc)
-    ):
+    host = parts.hostname or ""
+    if parts.scheme != "https" or is_loopback(host) or urllib.request.proxy_bypass(parts.netloc):
         return None
     found = urllib.request.getproxies()
     url = found.get("https") or found.get("all")

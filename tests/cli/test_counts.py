@@ -50,7 +50,7 @@ def test_one_declare_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ReaderGroup, "words", making)
 
     def watch(event: str, given: tuple[Any, ...]) -> None:
-        if event == "open" and str(given[0]).endswith(".csv"):
+        if event == "open" and str(given[0]).startswith(str(tmp_path / "audiences")):
             lists[Path(given[0]).name] += 1
 
     package, plain_send = str(Path(prompt.__file__).parents[1]), OutboxAdapter.send

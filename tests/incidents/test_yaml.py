@@ -142,7 +142,7 @@ def test_a_folder_that_becomes_a_link_while_its_file_is_opened_is_not_followed(
 
     assert read_text_file(path, folder=tmp_path / "desk") == "a: b"
     monkeypatch.setattr(os, "open", swapping)
-    with pytest.raises(InputError, match=r"x\.yaml: cannot be read"):
+    with pytest.raises(InputError, match=r"x\.yaml: was replaced by a link"):
         read_text_file(path, folder=tmp_path / "desk")
 
 

@@ -67,17 +67,8 @@ class Pool:
         for talk in tuple(self._talks):
             talk.forget(batch)
 
-    async def greet(self, seconds: float) -> Answer | None:
-        """Open a connection and close it again; return what came instead of one."""
-        opening = Opening(self._provider, self._password, self._context)
-        try:
-            async with asyncio.timeout(seconds):
-                await opening.run()
-        except Exception as error:  # as in _run
-            return opening.answer(error)
-        finally:
-            opening.close()
-        return None
+    def opening(self) -> Opening:
+        return Opening(self._provider, self._password, self._context)
 
     def halt(self) -> None:
         """Give back every letter that has not begun, at once, and take no more."""
@@ -179,7 +170,7 @@ class Pool:
         if self._talks and not self._fresh and self._loop.time() < self._open_again_at:
             return  # the server accepts no more connections: the open ones carry everything
         for _ in range(min(wanted, free)):
-            task = self._loop.create_task(self._run(Opening(self._provider, self._password, self._context)))
+            task = self._loop.create_task(self._run(self.opening()))
             self._openings.add(task)
 
     async def _run(self, opening: Opening) -> None:
@@ -265,8 +256,14 @@ class SmtpAdapter:
 
         Raises Refused or TryAgain, with "what is wrong; what to do".
         """
-        if answer := await self._open_pool().greet(seconds):
-            raise trouble(self._provider, answer)
+        opening = self._open_pool().opening()
+        try:
+            async with asyncio.timeout(seconds):
+                await opening.run()
+        except Exception as error:  # as for a run
+            raise trouble(self._provider, opening.answer(error)) from None
+        finally:
+            opening.close()
 
     def halt(self) -> None:
         """Begin no more letters; those that wait are given back at once."""

@@ -410,10 +410,10 @@ class Connection(asyncio.Protocol):
         self._reused, self._refusal = True, None
         self._stage = SmtpStage.MAIL
         self._front, self._behind = self._behind, None
-        if self._front.batch.is_closed if self._front else self._surplus:
-            self._lose()
-        elif self._front is None:
+        if self._front is None and not self._surplus:
             self._feeder.is_free(self)
+        elif self._front is None or self._front.batch.is_closed:
+            self._lose()
 
     def _lose(self, said: str = "lost") -> None:
         self._end(Answer(self._stage, said))
