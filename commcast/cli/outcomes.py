@@ -120,7 +120,7 @@ def _next_words(incident: Incident) -> str:
     return f'update {incident.id} --nothing-new "…"'
 
 
-def what_happened(plan: Plan, released: list[int], delivered: Delivered) -> str:
+def what_happened(plan: Plan, ledger: Ledger, released: list[int], delivered: Delivered) -> str:
     """Return in one line what a run did: what it released, and how many it handed over."""
     numbers = ", ".join(map(str, released))
     handed = delivered.handed_over
@@ -130,12 +130,16 @@ def what_happened(plan: Plan, released: list[int], delivered: Delivered) -> str:
         return f"{plan.incident.id}: update {numbers} released, {handed:,} handed over."
     if handed or delivered.waiting or delivered.lost:
         return f"{plan.incident.id}: {handed:,} handed over that were still open."
-    return already_sent(plan)
+    return nothing_to_send(plan, ledger)
 
 
-def already_sent(plan: Plan) -> str:
-    """Return that there was nothing to send."""
-    return f"{plan.incident.id}: update {plan.incident.latest.number} was already sent; nothing was sent now."
+def nothing_to_send(plan: Plan, ledger: Ledger) -> str:
+    """Return why there was nothing to send: all was sent, or another run is at it."""
+    if claimed := sum(counts["WAITING"] for counts in _counted(plan.incident, ledger).values()):
+        why = f"another run is sending {claimed:,}, or died over them"
+    else:
+        why = f"update {plan.incident.latest.number} was already sent"
+    return f"{plan.incident.id}: {why}; nothing was sent now."
 
 
 def tell_trouble(incident: str, delivered: Delivered) -> None:
@@ -154,8 +158,9 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
                 f"The next tick continues, or: commcast send {incident}"
             )
     if rejected := delivered.outcomes["rejected"]:
+        were = "was" if rejected == 1 else "were"
         say(
-            f"{rejected:,} were rejected individually. Why: commcast log {incident}. "
+            f"{rejected:,} {were} rejected individually. Why: commcast log {incident}. "
             f"To send to them again: commcast resend {incident} --rejected"
         )
     if delivered.expired:
@@ -170,7 +175,8 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
         say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: {go_on}")
     elif delivered.waiting > delivered.planned and not delivered.troubles and not delivered.signal:
         left = delivered.waiting - delivered.planned
-        say(f"{left:,} wait for their turn. The next tick continues, or: commcast send {incident}")
+        wait = "waits for its turn" if left == 1 else "wait for their turn"
+        say(f"{left:,} {wait}. The next tick continues, or: commcast send {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
         say(f"Unknown: no answer arrived; nothing is resent by itself. Next: commcast reconcile {incident}")
     tell_signal(incident, delivered)

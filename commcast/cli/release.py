@@ -136,7 +136,7 @@ def _check_tally(plan: Plan, tally: Tally) -> None:
         check_not_empty(notice.notice, notice.counts)
     stale = [line.reason for line in plan.lines if not line.is_due and "--late" in line.reason]
     if stale and not tally.notices:
-        raise DecisionNeeded(f"Update {plan.incident.latest.number} is {stale[0]}.")
+        raise DecisionNeeded(f"Update {plan.incident.latest.number} was not sent: {stale[0]}.")
 
 
 def _show_plan(desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput) -> ExitCode:
@@ -193,8 +193,8 @@ def _send_released(desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput) -> E
         waits = open_broadcasts(connection, name) or held_rows(connection, name, desk.now)
     if not plan.deliveries and not waits:
         if stale := [line.reason for line in plan.lines if "--late" in line.reason]:
-            raise DecisionNeeded(f"{name}: update {plan.incident.latest.number} is {stale[0]}")
-        return _show_outcome(plan, ledger, said, outcomes.already_sent(plan))
+            raise DecisionNeeded(f"{name}: update {plan.incident.latest.number} was not sent: {stale[0]}")
+        return _show_outcome(plan, ledger, said, outcomes.nothing_to_send(plan, ledger))
     with stopping_on_interrupt(ledger, name, clock), going_on_unread():
         with ProgressBar() as progress:
             worker = worker_for(desk, ledger, progress)
@@ -207,7 +207,7 @@ def _tell(
     desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput, released: list[int], delivered: Delivered
 ) -> ExitCode:
     """Show what became of it, and what is left to do; return the command's exit code."""
-    text = outcomes.what_happened(plan, released, delivered)
+    text = outcomes.what_happened(plan, ledger, released, delivered)
     code = _show_outcome(plan, ledger, said, text, released, delivered, desk.config.send.tolerate)
     outcomes.tell_trouble(plan.incident.id, delivered)
     outcomes.tell_planned(desk, delivered)

@@ -276,7 +276,8 @@ class Unfolding:
         # Earlier updates may be released: they are not refused because a clock was set back.
         is_last = loc[1] == len(self.written.updates) - 1
         if is_last and at > self.now + _CLOCK_SKEW:
-            self._fault(loc, "at is in the future", "write when it was sent, or leave `at` out")
+            remedy = "check this machine's clock, write when it was sent, or leave `at` out"
+            self._fault(loc, "at is in the future", remedy)
         elif earlier and at < earlier:
             self._fault(loc, "at is before the update above it", "keep updates in order of time")
 
