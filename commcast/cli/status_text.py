@@ -188,7 +188,7 @@ def _row(each: IncidentProgress, found: DeskStatus) -> tuple[str, ...]:
         str(each.severity),
         each.status.replace("_", " "),
         told,
-        due_in_words(each.promised, found),
+        due_in_words(each.due, found),
         (counts_in_words(each) or ["none"])[0],
     )
 

@@ -15,7 +15,7 @@ from commcast.model.history import History, Said, way_on
 from commcast.model.incident import Channel, Incident, Kind, Update
 from commcast.model.oncall import Handover, on_duty_for
 from commcast.model.times import short_duration
-from commcast.plan.cadence import interval, window_bound
+from commcast.plan.cadence import first_word_due, interval, window_bound
 from commcast.plan.notices import (
     Due,
     Notice,
@@ -103,9 +103,12 @@ def nudges_due(
     about: there is no backlog.
     """
     found = []
-    if drafted and now - drafted[newest := max(drafted)] >= DRAFT_WAITS:
-        found.append(Nudge(nudge_id(Why.DRAFT, newest), Why.DRAFT, f"commcast send {incident.id}"))
     update = newest_released(incident, history)
+    if drafted and now - drafted[newest := max(drafted)] >= DRAFT_WAITS:
+        due = first_word_due(config, incident, min(drafted.values())) if update is None else None
+        late = bool(due and now > due)
+        name = nudge_id(Why.DRAFT, newest, *["late"] * late)
+        found.append(Nudge(name, Why.DRAFT, f"commcast send {incident.id}", due, backup_too=late))
     if update is not None and not update.is_end:
         case = _Moment(incident, update, history, lines, config, now)
         found += [*_of_promises(case), *_of_estimate(case), *_of_stale(case)]

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from commcast.errors import InputError
 from commcast.model.history import AudienceProgress
-from commcast.model.incident import Incident, Kind, Status
+from commcast.model.incident import Incident
 from commcast.model.oncall import Handover, OnDuty, on_duty_for, who_is_on_duty
 from commcast.oncall.ticks import NO_TICKS, Ticks, read_ticks, too_late
 
@@ -60,8 +60,14 @@ class IncidentProgress:
         """The earliest promise of a next update, None if nobody was promised one."""
         return min((each.promised for each in self.audiences if each.promised), default=None)
 
+    @property
+    def due(self) -> datetime | None:
+        """When the next word is due: as promised; by the cadence if nobody was told anything yet."""
+        is_first = not self.audiences and self.first_told is None and not self.over
+        return self.first_due if is_first else self.promised
+
     def is_late(self, now: datetime) -> bool:
-        return self.promised is not None and self.promised < now
+        return self.due is not None and self.due < now
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,10 @@ class DeskStatus:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the ledger knows, all of one moment. `unread` are the open incidents without a readable file."""
+    """What the ledger knows, all of one moment. `unread` are the open incidents without a readable file.
+
+    `drafts` says since when drafts wait.
+    """
 
     overviews: Mapping[str, Overview] = field(default_factory=dict)
     sending: tuple[BroadcastCounts, ...] = ()
@@ -106,6 +115,7 @@ class _Known:
     handovers: Mapping[str, tuple[Handover, ...]] = field(default_factory=dict)
     nudges: Mapping[str, LastNudge] = field(default_factory=dict)
     unread: Mapping[str, Incident] = field(default_factory=dict)
+    drafts: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def read_status(
@@ -141,7 +151,7 @@ def read_status(
 
 
 def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Known:
-    from commcast.ledger.oncall import handovers_of_all, last_nudges
+    from commcast.ledger.oncall import handovers_of_all, last_nudges, read_drafts
     from commcast.ledger.overview import count_broadcasts, overviews, under_way
     from commcast.ledger.releases import released_incident
     from commcast.ledger.settle import pauses
@@ -162,6 +172,7 @@ def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Know
             handovers_of_all(connection),
             last_nudges(connection),
             {name: known for name in open_ones if (known := released_incident(connection, name))},
+            read_drafts(connection),
         )
 
 
@@ -174,36 +185,31 @@ def _histories(config: Config, loaded: Loaded, known: _Known) -> list[IncidentPr
 
 
 def _rank(each: IncidentProgress) -> tuple[bool, float, int, str]:
-    due = each.promised.timestamp() if each.promised else float("inf")
+    due = each.due.timestamp() if each.due else float("inf")
     told = -each.told_at.timestamp() if each.told_at else 0.0
     return each.over, told if each.over else due, each.severity, each.id
 
 
 def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgress:
-    overview = known.overviews.get(incident.id)
-    latest, duty = incident.latest, on_duty_for(incident, known.handovers.get(incident.id, ()))
+    from commcast.operations.desk import drafted_at
+    from commcast.plan.cadence import first_word_due
+
+    overview, latest = known.overviews.get(incident.id), incident.latest
+    released = overview.number if overview else 0
+    drafts = tuple(update.number for update in incident.updates if update.number > released)
     if overview is None:
-        return IncidentProgress(
-            id=incident.id,
-            title=incident.title,
-            status="draft",
-            severity=latest.severity,
-            drafts=tuple(update.number for update in incident.updates),
-            # An end is no news if nobody was ever told of the incident.
-            over=latest.is_end,
-            began=incident.started,
-            first_due=_first_due(incident, config),
-            duty=duty,
-        )
-    drafts = tuple(update.number for update in incident.updates if update.number > overview.number)
+        # An end is no news if nobody was ever told of the incident.
+        made = IncidentProgress(incident.id, incident.title, "draft", latest.severity, over=latest.is_end)
+    else:
+        made = _of_ledger(overview, known, config)
+        made = replace(made, over=overview.is_over and not drafts, has_file=True)
+    drafted = drafted_at(config, incident, 1, known.drafts)
     return replace(
-        _of_ledger(overview, known, config),
+        made,
         drafts=drafts,
-        over=overview.is_over and not drafts,
-        has_file=True,
-        began=incident.started,
-        first_due=None if overview.elsewhere else _first_due(incident, config),
-        duty=duty,
+        began=incident.started if incident.started_written else drafted,
+        first_due=None if made.elsewhere else first_word_due(config, incident, drafted),
+        duty=on_duty_for(incident, known.handovers.get(incident.id, ())),
     )
 
 
@@ -243,11 +249,3 @@ def _audiences(overview: Overview, config: Config) -> tuple[AudienceProgress, ..
         return known.rank if known else float("inf"), each.audience
 
     return tuple(sorted(found, key=rank))
-
-
-def _first_due(incident: Incident, config: Config) -> datetime | None:
-    """Return when the first message was due by the cadence; planned and expected events have no such time."""
-    first = incident.updates[0]
-    if incident.kind is Kind.MAINTENANCE or first.status is Status.EXPECTED:
-        return None
-    return incident.started + config.cadence_of(first.severity).first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from commcast.errors import CommcastError, ExitCode, Fault, InputError, Interrupted, LedgerError, gravest
@@ -14,7 +14,7 @@ from commcast.ledger.oncall import TickSnapshot, handovers, nudges_given, record
 from commcast.ledger.releases import open_incidents, read_judged, replace_judged, unfinished_incidents
 from commcast.ledger.store import Ledger
 from commcast.model.history import History
-from commcast.model.incident import Incident, Update
+from commcast.model.incident import Incident
 from commcast.model.oncall import Handover, OnDuty, on_duty_for
 from commcast.model.release import drafts
 from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due
@@ -22,6 +22,7 @@ from commcast.operations.desk import (
     Desk,
     Plan,
     check_story,
+    drafted_at,
     make_plan,
     plan_from_ledger,
     read_history,
@@ -62,6 +63,7 @@ class Round:
     """One look over all incidents, and what it found.
 
     `known` is what the ledger said at the start; once anything is sent it is read again (`_now_known`).
+    `drafts` says since when each draft waits, by "incidents/pay7.yaml:1".
     `over` are the files that the next round need not read. `errors` says by file what went wrong. `quiet` are
     the incidents with nothing to send, and who stopped each, "" for nobody; `kept` are those whose promises
     were kept from the ledger.
@@ -71,6 +73,7 @@ class Round:
     ledger: Ledger
     loaded: Loaded
     known: TickSnapshot
+    drafts: Mapping[str, datetime]
     errors: dict[str, CommcastError] = field(default_factory=dict)
     quiet: dict[str, str] = field(default_factory=dict)
     over: dict[str, Judged] = field(default_factory=dict)
@@ -177,9 +180,7 @@ class Round:
         """Nudge an incident's people first: a long broadcast must not delay that."""
         given, taken = self._given_and_taken(plan.incident.id)
         incident, config, now = plan.incident, self.desk.config, self.desk.now
-        drafted = {
-            number: _drafted_at(self.desk, incident.update(number), incident.path) for number in plan.drafts
-        }
+        drafted = {number: self.drafts[f"{incident.path}:{number}"] for number in plan.drafts}
         nudges = nudges_due(incident, plan.history, plan.lines, config, now, drafted=drafted, nudged=given)
         handed = handing_nudges(incident, taken, config, now, nudged=given)
         wanted = [*(each for each in more if each.id not in given), *handed, *nudges]
@@ -216,7 +217,15 @@ def make_round(desk: Desk, ledger: Ledger) -> Round:
     known = read_snapshot(desk, ledger)
     # What is pending may need its file, to say what is true by the time it goes.
     usable = {path: each for path, each in known.judged.items() if each.incident not in known.unfinished}
-    return Round(desk, ledger, load_incidents(desk.config, desk.now, usable, known.released_at), known)
+    loaded = load_incidents(desk.config, desk.now, usable, known.released_at)
+    # The drafts of a file that is broken for now go on waiting.
+    drafts = {name: at for name, at in known.drafts.items() if name.rpartition(":")[0] in loaded.broken}
+    for incident in loaded.incidents:
+        for update in incident.updates:
+            if (incident.id, update.number) not in known.released_at:
+                at = drafted_at(desk.config, incident, update.number, known.drafts)
+                drafts[f"{incident.path}:{update.number}"] = at
+    return Round(desk, ledger, loaded, known, drafts)
 
 
 def read_snapshot(desk: Desk, ledger: Ledger) -> TickSnapshot:
@@ -227,16 +236,6 @@ def read_snapshot(desk: Desk, ledger: Ledger) -> TickSnapshot:
 
 def _calls(desk: Desk) -> bool:
     return bool(desk.config.nudge and desk.config.nudge.command)
-
-
-def _drafted_at(desk: Desk, update: Update, path: str) -> datetime:
-    """Return since when a draft is waiting: the time it gives, else when its file was written."""
-    if update.at_written:
-        return update.at
-    try:
-        return datetime.fromtimestamp((desk.config.folder / path).stat().st_mtime, UTC)
-    except OSError:
-        return desk.now
 
 
 def _end_is_told(plan: Plan) -> bool:
@@ -305,7 +304,7 @@ def tick(desk: Desk, ledger: Ledger, make_worker: Callable[[], Worker]) -> Ticke
     """
     look = make_round(desk, ledger)
     with ledger.write() as connection:
-        record_tick(connection, desk.now)
+        record_tick(connection, desk.now, look.drafts)
     judged = look.known.judged
     actions = _Sending(desk, make_worker, Ticked(quiet=look.quiet, errors=look.errors))
     look.go(actions)

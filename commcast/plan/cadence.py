@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from commcast.config.settings import Cadence, Config
 from commcast.errors import Fault
-from commcast.model.incident import Incident, Status, Update
+from commcast.model.incident import Incident, Kind, Status, Update
 
 
 def promise(cadence: Cadence, incident: Incident, update: Update, audience: str) -> datetime | None:
@@ -22,6 +22,18 @@ def promise(cadence: Cadence, incident: Incident, update: Update, audience: str)
     if update.next_update is not None:
         by = min(by, update.next_update)
     return _full_minute(by, after=update.at)
+
+
+def first_word_due(config: Config, incident: Incident, drafted: datetime) -> datetime | None:
+    """Return when the first message is due by the cadence; planned and expected events have no such time.
+
+    It counts from the start; from when the incident was written down (`drafted`) if the file names none.
+    """
+    first = incident.updates[0]
+    if incident.kind is Kind.MAINTENANCE or first.status is Status.EXPECTED:
+        return None
+    began = incident.started if incident.started_written else drafted
+    return began + config.cadence_of(first.severity).first
 
 
 def promises(config: Config, incident: Incident, update: Update) -> Mapping[str, datetime | None]:
