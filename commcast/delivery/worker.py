@@ -170,7 +170,7 @@ class Worker:
         broadcasts, is_claimed = self._open_now(incident)
         if is_claimed:
             with self.ledger.write() as connection:
-                delivered.lost = settle_lost(connection, self.clock())
+                delivered.lost = settle_lost(connection, self.clock(), incident)
             broadcasts, _ = self._open_now(incident)
         if not broadcasts:
             return delivered
@@ -191,10 +191,10 @@ class Worker:
         return delivered
 
     def _open_now(self, incident: str) -> tuple[dict[Broadcast, int], bool]:
-        """Return the open broadcasts with how many wait in each, and whether anything at all is claimed."""
+        """Return the open broadcasts with how many wait in each, and whether anything is claimed."""
         with self.ledger.read() as connection:
             found = {each: waiting(connection, each.id)[0] for each in open_broadcasts(connection, incident)}
-            return found, is_anything_claimed(connection)
+            return found, is_anything_claimed(connection, incident)
 
     async def _deliver(self, broadcasts: Mapping[Broadcast, int], delivered: Delivered) -> None:
         halt = asyncio.Event()

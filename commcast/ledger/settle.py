@@ -221,19 +221,16 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: 
         )
 
 
-def settle_lost(connection: Connection, now: datetime) -> int:
-    """Mark claims unknown whose process is dead or whose lease has run out; return how many."""
-    owners = connection.execute(
-        select(_delivery.c.owner).where(IS_OPEN, _delivery.c.state == State.CLAIMED).distinct()
-    ).scalars()
+def settle_lost(connection: Connection, now: datetime, incident: str | None = None) -> int:
+    """Mark claims (of one incident) unknown whose process is dead or whose lease has run out; count them."""
+    claimed = [IS_OPEN, _delivery.c.state == State.CLAIMED]
+    if incident is not None:
+        claimed.append(_delivery.c.incident == incident)
+    owners = connection.execute(select(_delivery.c.owner).where(*claimed).distinct()).scalars()
     dead = [owner for owner in owners if is_dead(owner)]
     lost = connection.execute(
         update(_delivery)
-        .where(
-            IS_OPEN,
-            _delivery.c.state == State.CLAIMED,
-            or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= now),
-        )
+        .where(*claimed, or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= now))
         .values(state=State.UNKNOWN, reason=NO_ANSWER, changed_at=now)
         .returning(_delivery.c.id)
     )

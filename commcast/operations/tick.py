@@ -284,7 +284,7 @@ class Ticked:
         ]
         if any(nudged.unreached for nudged in self.nudged.values()):
             codes.append(ExitCode.DECISION)
-        codes.extend(done.exit_code(tolerate) for done in self._nudges if done.signal)
+        codes.extend(done.exit_code(tolerate) for done in self._nudges)
         return gravest([*codes, *(error.exit_code for error in self.errors.values())])
 
     @property
