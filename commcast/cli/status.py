@@ -83,7 +83,7 @@ def status(
     elif found.overdue or not overdue:
         _show(found)
     if overdue and found.overdue:
-        is_first = all(each.promised is None for each in found.histories)
+        is_first = all(each.is_draft for each in found.histories)
         why = "Nobody has been told yet" if is_first else "Readers were promised an update"
         say(f"Overdue: {', '.join(found.overdue)}. {why}; {_way_out(found)}")
         raise typer.Exit(ExitCode.OVERDUE)
@@ -96,7 +96,7 @@ def _way_out(found: DeskStatus) -> str:
     """Return what helps: writing an update or, if one is pending, getting it out."""
     late = [each for each in found.histories if each.id in found.overdue]
     name = late[0].id if len(late) == 1 else "ID"
-    if all(each.promised is None for each in late):
+    if all(each.is_draft for each in late):
         return f"a draft waits for a yes: commcast send {name}"
     if any(each.counts.get("pending") for each in late):
         return f"one is written but still pending: commcast send {name}, commcast doctor --connect"

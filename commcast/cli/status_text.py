@@ -14,9 +14,8 @@ from commcast.oncall.ticks import LET_IT_RUN, ran_ago, silence, usually
 if TYPE_CHECKING:
     from commcast.ledger.oncall import LastNudge
     from commcast.ledger.overview import BroadcastCounts
-    from commcast.model.history import AudienceProgress
     from commcast.model.oncall import Drift
-    from commcast.operations.status import DeskStatus, IncidentProgress
+    from commcast.operations.status import AudienceProgress, DeskStatus, IncidentProgress
 
 
 COUNTED = ("accepted", "pending", "claimed", "held", "unknown", "rejected", "skipped")
@@ -188,7 +187,7 @@ def _row(each: IncidentProgress, found: DeskStatus) -> tuple[str, ...]:
         str(each.severity),
         each.status.replace("_", " "),
         told,
-        due_in_words(each.due, found),
+        due_in_words(each.promised, found),
         (counts_in_words(each) or ["none"])[0],
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -10,21 +10,48 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from commcast.errors import InputError
-from commcast.model.history import AudienceProgress
 from commcast.model.incident import Incident
 from commcast.model.oncall import Handover, OnDuty, on_duty_for, who_is_on_duty
+from commcast.model.times import is_past
 from commcast.oncall.ticks import NO_TICKS, Ticks, read_ticks, too_late
+from commcast.plan.owed import NewestRelease, Owed, first_word_by, owed_to, told_elsewhere, told_of
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.incidents.load import Loaded
     from commcast.ledger.oncall import LastNudge
-    from commcast.ledger.overview import BroadcastCounts, Overview
+    from commcast.ledger.overview import BroadcastCounts, Overview, Part
     from commcast.ledger.store import Ledger
+    from commcast.model.history import Said
     from commcast.operations.desk import Desk
 
 
 NOBODY = OnDuty(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceProgress:
+    """How far an audience has been told: `notice` is the newest one that reached anybody in it, "" for none.
+
+    `number` is the update that notice is about, `channels` those it went by, `told_at` when. `waits` counts
+    the readers who are still pending.
+    """
+
+    audience: str
+    owed: tuple[Owed, ...] = ()
+    notice: str = ""
+    number: int = 0
+    channels: tuple[str, ...] = ()
+    told_at: datetime | None = None
+    waits: int = 0
+
+    @property
+    def promised(self) -> datetime | None:
+        """The time by which it expects more, None if no promise is open."""
+        return min((each.by for each in self.owed), default=None)
+
+    def is_late(self, now: datetime) -> bool:
+        return any(each.is_late(now) for each in self.owed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +84,17 @@ class IncidentProgress:
 
     @property
     def promised(self) -> datetime | None:
-        """The earliest promise of a next update, None if nobody was promised one."""
-        return min((each.promised for each in self.audiences if each.promised), default=None)
+        """The earliest time by which anybody is owed more, None if nobody is: a draft owes its first word."""
+        known = [each.promised for each in self.audiences]
+        return min(filter(None, [*known, self.first_due if self.is_draft else None]), default=None)
 
     @property
-    def due(self) -> datetime | None:
-        """When the next word is due: as promised; by the cadence if nobody was told anything yet."""
-        is_first = not self.audiences and self.first_told is None and not self.over
-        return self.first_due if is_first else self.promised
+    def is_draft(self) -> bool:
+        """Whether it was written down and nobody has released anything of it."""
+        return not self.over and not self.number
 
     def is_late(self, now: datetime) -> bool:
-        return self.due is not None and self.due < now
+        return self.promised is not None and is_past(self.promised, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +212,13 @@ def _histories(config: Config, loaded: Loaded, known: _Known) -> list[IncidentPr
 
 
 def _rank(each: IncidentProgress) -> tuple[bool, float, int, str]:
-    due = each.due.timestamp() if each.due else float("inf")
+    due = each.promised.timestamp() if each.promised else float("inf")
     told = -each.told_at.timestamp() if each.told_at else 0.0
     return each.over, told if each.over else due, each.severity, each.id
 
 
 def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgress:
     from commcast.operations.desk import drafted_at
-    from commcast.plan.cadence import first_word_due
 
     overview, latest = known.overviews.get(incident.id), incident.latest
     released = overview.number if overview else 0
@@ -201,19 +227,21 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgr
         # An end is no news if nobody was ever told of the incident.
         made = IncidentProgress(incident.id, incident.title, "draft", latest.severity, over=latest.is_end)
     else:
-        made = _of_ledger(overview, known, config)
+        made = _of_ledger(overview, known, config, incident)
         made = replace(made, over=overview.is_over and not drafts, has_file=True)
     drafted = drafted_at(config, incident, 1, known.drafts)
     return replace(
         made,
         drafts=drafts,
         began=incident.started if incident.started_written else drafted,
-        first_due=None if made.elsewhere else first_word_due(config, incident, drafted),
+        first_due=None if made.elsewhere else first_word_by(incident, config, drafted),
         duty=on_duty_for(incident, known.handovers.get(incident.id, ())),
     )
 
 
-def _of_ledger(overview: Overview, known: _Known, config: Config) -> IncidentProgress:
+def _of_ledger(
+    overview: Overview, known: _Known, config: Config, file: Incident | None = None
+) -> IncidentProgress:
     handovers, told = known.handovers.get(overview.incident, ()), known.unread.get(overview.incident)
     return IncidentProgress(
         id=overview.incident,
@@ -224,7 +252,7 @@ def _of_ledger(overview: Overview, known: _Known, config: Config) -> IncidentPro
         over=overview.is_over,
         elsewhere=overview.elsewhere,
         told_at=overview.told_at,
-        audiences=_audiences(overview, config),
+        audiences=_audiences(overview, config, file),
         counts=overview.counts,
         receipts=overview.receipts,
         stopped_by=overview.stopped_by,
@@ -235,17 +263,39 @@ def _of_ledger(overview: Overview, known: _Known, config: Config) -> IncidentPro
     )
 
 
-def _audiences(overview: Overview, config: Config) -> tuple[AudienceProgress, ...]:
-    """Return how far each audience is, best rank first; if it was told nothing, a first message is due."""
-    due = overview.released_at + config.cadence_of(overview.severity).first
-    is_due = not overview.elsewhere and not overview.is_over
-    found = [
-        each._replace(promised=due) if is_due and not each.notice and each.waits else each
-        for each in overview.audiences
-    ]
+def _audiences(overview: Overview, config: Config, file: Incident | None) -> tuple[AudienceProgress, ...]:
+    """Return how far each audience is, best rank first."""
+    from commcast.ledger.tables import State
+
+    newest = NewestRelease(overview.number, overview.is_over, overview.elsewhere)
+    before: dict[str, list[Said]] = {}
+    if newest.elsewhere and not newest.is_end and file is not None and newest.number <= len(file.updates):
+        for each in told_elsewhere(file, newest.number, config):
+            before[each.audience] = [each]
+    first = config.cadence_of(overview.severity).first
+    found = []
+    for name in {**overview.parts, **before}:
+        parts = overview.parts.get(name, [])
+        said = [part.said for part in parts if part.worded or part.counts[State.HELD]] + before.get(name, [])
+        found.append(_progress(name, parts, said, tuple(owed_to(name, said, newest, first))))
 
     def rank(each: AudienceProgress) -> tuple[float, str]:
         known = config.audiences.get(each.audience)
         return known.rank if known else float("inf"), each.audience
 
     return tuple(sorted(found, key=rank))
+
+
+def _progress(
+    name: str, parts: Sequence[Part], said: Sequence[Said], owed: tuple[Owed, ...]
+) -> AudienceProgress:
+    waits = sum(part.waits for part in parts)
+    told = told_of([each for each in said if each.heard])
+    if not told:
+        return AudienceProgress(name, owed, waits=waits)
+    last = [each for each in told if each.notice == told[-1].notice]
+    at = [part.told_at for part in parts if part.notice == told[-1].notice and part.told_at]
+    channels = tuple(each.channel.value for each in last)
+    return AudienceProgress(
+        name, owed, told[-1].notice, told[-1].number, channels, max(at, default=None), waits
+    )

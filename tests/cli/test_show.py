@@ -490,7 +490,7 @@ def test_the_last_nudge_is_shown_under_its_incident_and_is_none_of_its_own(four:
 def test_who_was_not_reached_and_a_nudge_that_reached_nobody_say_so(four: Bench) -> None:
     four.adapter = lambda channel: FakeAdapter(channel, answer=saying(OutcomeKind.REJECTED))
     four.send()
-    assert "  partners    nobody was reached  none due" in status_at(four)
+    assert "  partners    nobody was reached  10:21, in 15m" in status_at(four)
     called(four, "nudge:handover:sam:1", "accepted")  # that it was handed over is no nudge
     assert not any("nudged" in line for line in status_at(four))
     called(four, "nudge:1", "rejected", "nobody can be reached")
