@@ -162,7 +162,8 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
         )
     for trouble in delivered.troubles:
         if trouble.refuses:
-            say(f"{trouble.provider} refused us: {trouble.why}. Fix that, then: commcast resume {incident}")
+            go_on = f", then: commcast resume {incident}" if delivered.waiting else ""
+            say(f"{trouble.provider} refused us: {trouble.why}. Fix that{go_on}.")
         else:
             say(
                 f"{trouble.provider} is down or busy: {trouble.why}. "

@@ -23,6 +23,7 @@ from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
 from commcast.model.history import History
 from commcast.model.incident import Incident
+from commcast.model.message import OutcomeKind
 from commcast.model.oncall import Handover, OnDuty, on_duty_for
 from commcast.model.release import drafts
 from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due, provider_nudge
@@ -163,15 +164,19 @@ class Round:
 
     def _tell_of_trouble(self, plan: Plan, actions: Actions, done: Delivered | None) -> None:
         """Nudge an incident's people at once if a provider refuses us or is down."""
-        if done is None or not done.waiting:
+        rejected = done.outcomes[OutcomeKind.REJECTED] if done else 0
+        if done is None or not (done.waiting or rejected):
             return
+        name, number = plan.incident.id, max(plan.history.releases)
         frozen = [each.at for each in plan.history.said if each.waits]
         since = min(frozen, default=self.desk.now).astimezone(self.desk.config.zone)
+        left = f"{done.waiting:,} wait since {since:%H:%M %Z}"
+        if not done.waiting:
+            left = f"{rejected:,} were rejected; once that is fixed: commcast resend {name} --rejected"
         for provider, why, refuses in done.troubles:
-            said = f"{provider} {'refuses us' if refuses else 'is down'}: {why}. "
-            said += f"{done.waiting:,} wait since {since:%H:%M %Z}"
-            number = max(plan.history.releases)
-            self._nudge(plan, actions, provider_nudge(plan.incident.id, provider, number, said, refuses))
+            said = f"{provider} {'refuses us' if refuses else 'is down'}: {why}. {left}"
+            about = provider if done.waiting else f"{provider}:some"
+            self._nudge(plan, actions, provider_nudge(name, about, number, said, refuses))
 
     def _judge(self, plan: Plan) -> None:
         """Note what is late now: what was sent a moment ago is no longer owed."""

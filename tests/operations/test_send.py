@@ -18,14 +18,17 @@ from sqlalchemy import Connection, event, update
 from commcast.errors import ExitCode, InputError
 from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.claims import settle_and_claim
-from commcast.ledger.suppressions import erase, suppress
+from commcast.ledger.oncall import last_nudges
+from commcast.ledger.suppressions import erase, list_suppressions, suppress
 from commcast.ledger.tables import State, broadcast, delivery
+from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind
 from commcast.operations.desk import make_plan
 from commcast.operations.dry_run import Foreseen, foresee
 from commcast.operations.tick import Ticked
 from tests.support.desk import LEASE, Bench, update_text, write_desk, write_incident, write_list
-from tests.support.providers import DEAD
+from tests.support.providers import DEAD, FakeAdapter, address_of
 from tests.support.scenario import night
+from tests.support.terminal import run
 from tests.support.values import cases
 
 Step = Callable[[Bench], object]
@@ -247,6 +250,35 @@ def test_what_a_dead_run_leaves_is_unknown_of_its_own_incident(bench: Bench) -> 
     assert nudged == {"pay7": 0, "aaa1": 1}
     for alone in (replace(ticked, delivered={}), replace(ticked, nudged={})):
         assert alone.exit_code(0.02) is ExitCode.UNKNOWN_OUTCOME
+
+
+def test_a_region_that_we_may_not_text_is_said_once_and_told_once_it_is_allowed(bench: Bench) -> None:
+    """It is our account's fault, for these readers only: nobody is suppressed, and all others are told."""
+    bench.edit("commcast.toml", 'name = "Dana Reyes"', 'name = "Dana Reyes"\nemail = "dana@acme.example"')
+    no = Outcome(0, OutcomeKind.REJECTED, "may not text this region", blame=Blame.ACCOUNT_FOR_ONE)
+
+    def answer(item: Delivery) -> Outcome:
+        refused = address_of(item) == "+4915112345671"
+        return (
+            no._replace(delivery=item.delivery) if refused else Outcome(item.delivery, OutcomeKind.ACCEPTED)
+        )
+
+    bench.adapter = lambda channel: FakeAdapter(channel, answer)
+    bench.release()
+    codes = []
+    for _ in range(3):
+        ticked = bench.tick()
+        codes.append(ticked.exit_code(0.02))
+        bench.later(minutes=1)
+    assert codes == [ExitCode.REFUSED, ExitCode.DONE, ExitCode.DONE]
+    assert bench.states() == {("email", "accepted"): 3, ("sms", "accepted"): 1, ("sms", "rejected"): 1}
+    with bench.ledger.read() as connection:
+        assert list_suppressions(connection) == ()
+        (nudge,) = last_nudges(connection).values()
+    assert nudge.notice == "nudge:provider:fake:some:1"
+    bench.adapter = lambda channel: FakeAdapter(channel)
+    run("resend", "pay7", "--rejected", "--yes", folder=bench.folder)
+    assert bench.states()["sms", "accepted"] == 2
 
 
 @pytest.mark.parametrize("news", [True, False])
