@@ -28,7 +28,7 @@ from commcast.operations.tick import Ticked
 from tests.support.desk import LEASE, Bench, update_text, write_desk, write_incident, write_list
 from tests.support.providers import DEAD, FakeAdapter, address_of
 from tests.support.scenario import night
-from tests.support.terminal import run
+from tests.support.terminal import bench_now, run
 from tests.support.values import cases
 
 Step = Callable[[Bench], object]
@@ -252,8 +252,9 @@ def test_what_a_dead_run_leaves_is_unknown_of_its_own_incident(bench: Bench) -> 
         assert alone.exit_code(0.02) is ExitCode.UNKNOWN_OUTCOME
 
 
-def test_a_region_that_we_may_not_text_is_said_once_and_told_once_it_is_allowed(bench: Bench) -> None:
+def test_a_region_that_we_may_not_text_is_said_once_and_told_once_it_is_allowed(tmp_path: Path) -> None:
     """It is our account's fault, for these readers only: nobody is suppressed, and all others are told."""
+    bench = bench_now(tmp_path)
     bench.edit("commcast.toml", 'name = "Dana Reyes"', 'name = "Dana Reyes"\nemail = "dana@acme.example"')
     no = Outcome(0, OutcomeKind.REJECTED, "may not text this region", blame=Blame.ACCOUNT_FOR_ONE)
 
