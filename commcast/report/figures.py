@@ -166,7 +166,7 @@ class Figures:
 
     @property
     def down_at_least(self) -> timedelta | None:
-        """The same; if nobody wrote when it began, from its first word, or from when what was expected came."""
+        """The same; from the first word, or from when what was expected came, if its start is unknown."""
         story = self.story
         first = story.began_at if story.was_expected else story.stages[0].at
         return self._since(story.started or first)
