@@ -142,10 +142,8 @@ def drafted_at(config: Config, incident: Incident, number: int, seen: Mapping[st
     update = incident.update(number)
     if update.at_written:
         return update.at
-    try:
-        written = datetime.fromtimestamp((config.folder / incident.path).stat().st_mtime, UTC)
-    except OSError:
-        written = update.at
+    nanoseconds = sign_of(config.folder / incident.path)[3]
+    written = datetime.fromtimestamp(nanoseconds / 1e9, UTC) if nanoseconds else update.at
     return min(written, update.at, seen.get(f"{incident.path}:{number}", written))
 
 

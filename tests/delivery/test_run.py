@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sqlite3
 import time
@@ -592,6 +593,27 @@ def test_if_answers_cannot_be_recorded_nothing_more_leaves(tmp_path: Path) -> No
     send_with(bench, rest)
     assert not set(rest.addresses) & set(adapter.addresses)
     assert set(emails(bench)) == {"accepted", "unknown"}
+
+
+@pytest.mark.parametrize("by", ["deleted", "replaced"])
+def test_if_the_ledger_is_gone_nothing_more_leaves_and_it_is_not_said_that_all_is_recorded(
+    tmp_path: Path, by: str
+) -> None:
+    """An open file can be written although nobody finds it any more."""
+    bench = bench_of(tmp_path, 20)
+    folder = bench.ledger.path.parent
+
+    def lose() -> None:
+        folder.rename(tmp_path / "elsewhere")
+        if by == "replaced":
+            shutil.copytree(tmp_path / "elsewhere", folder)
+
+    adapter = FakeAdapter(before=at_third(lose))
+    with pytest.raises(LedgerError, match="deleted, moved or replaced") as caught:
+        deliver(bench, adapter)
+    assert (len(adapter.handed) <= 3 + 2, "unrecorded" in str(caught.value)) == (True, False)
+    with pytest.raises(LedgerError, match="deleted, moved or replaced"), bench.ledger.write():
+        pass
 
 
 def test_a_failure_on_one_channel_ends_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
