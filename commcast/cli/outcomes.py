@@ -65,28 +65,28 @@ def trouble_document(delivered: Delivered) -> dict[str, Any]:
 
 
 def count_newest(incident: Incident, ledger: Ledger) -> tuple[Counted, bool]:
-    """Return the outcomes of the newest update, and whether another process is known to be sending now."""
+    """Return the outcomes of the newest update, and whether all that are on their way are so from here."""
     from commcast.ledger.history import tallies
-    from commcast.ledger.settle import all_run
+    from commcast.ledger.settle import are_claims_ours
 
     with ledger.read() as connection:
         found = [t for t in tallies(connection, incident.id) if t.number == incident.latest.number]
-        is_sent_now = all_run(connection, incident.id)
+        is_ours = are_claims_ours(connection, incident.id)
     counted: Counted = {}
     for tally in found:
         counts = counted.setdefault((tally.audience, tally.channel), Counter())
         state = tally.state.value
         counts["WAITING" if state in _WAITING else state.upper()] += tally.count
-    return counted, is_sent_now
+    return counted, is_ours
 
 
-def standing(counted: Counted, delivered: Delivered, *, is_sent_now: bool) -> Delivered:
+def standing(counted: Counted, delivered: Delivered, *, is_ours: bool) -> Delivered:
     """Return a run with what the newest update's messages have become by now, in whatever run."""
     if delivered.signal:
         return delivered
     rows = sum(counted.values(), Counter())
     outcomes = Counter({kind: rows[kind.upper()] for kind in ("accepted", "rejected", "unknown")})
-    waiting = delivered.waiting if is_sent_now else max(delivered.waiting, rows["WAITING"])
+    waiting = delivered.waiting if is_ours else max(delivered.waiting, rows["WAITING"])
     return replace(delivered, outcomes=delivered.outcomes | outcomes, waiting=waiting)
 
 

@@ -219,8 +219,8 @@ def _tell(
     from commcast.delivery.worker import Delivered
 
     delivered = delivered or Delivered()
-    counted, is_sent_now = outcomes.count_newest(plan.incident, ledger)
-    stands = outcomes.standing(counted, delivered, is_sent_now=is_sent_now)
+    counted, is_ours = outcomes.count_newest(plan.incident, ledger)
+    stands = outcomes.standing(counted, delivered, is_ours=is_ours)
     code = stands.exit_code(desk.config.send.tolerate)
     if said.as_json:
         document = outcomes.outcome_document(plan.incident, counted, list(released), delivered, code)

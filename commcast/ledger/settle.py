@@ -246,11 +246,14 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: 
         )
 
 
-def all_run(connection: Connection, incident: str) -> bool:
-    """Return whether every process that has claimed deliveries of an incident is known to be running."""
+def are_claims_ours(connection: Connection, incident: str) -> bool:
+    """Return whether all that have claimed deliveries of an incident did so on this machine.
+
+    What one of them has not settled yet it settles, or the next run does.
+    """
     claimed = (IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident)
     owners = connection.execute(select(_delivery.c.owner).where(*claimed).distinct()).scalars()
-    return all(runs(owner) for owner in owners)
+    return all(runs(owner) is not None for owner in owners)
 
 
 def settle_lost(connection: Connection, now: datetime, incident: str | None = None) -> int:
