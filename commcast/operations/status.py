@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from commcast.errors import InputError
+from commcast.errors import InputError, LedgerError
 from commcast.model.incident import Incident
 from commcast.model.oncall import Handover, OnDuty, on_duty_for, who_is_on_duty
 from commcast.model.times import is_past
@@ -101,7 +101,8 @@ class IncidentProgress:
 class DeskStatus:
     """What status shows. `broken` holds, by file, the first fault of each file that cannot be read.
 
-    `too_late` says which promises the ticks cannot keep, "" if they keep all.
+    `doubt` says why nobody can know from here what was sent, "" if the ledger can be trusted. `too_late` says
+    which promises the ticks cannot keep, "" if they keep all.
     """
 
     now: datetime
@@ -113,6 +114,7 @@ class DeskStatus:
     pauses: Mapping[str, datetime]
     sending: tuple[BroadcastCounts, ...] = ()
     too_late: str = ""
+    doubt: str = ""
 
     @property
     def overdue(self) -> tuple[str, ...]:
@@ -143,6 +145,7 @@ class _Known:
     nudges: Mapping[str, LastNudge] = field(default_factory=dict)
     unread: Mapping[str, Incident] = field(default_factory=dict)
     drafts: Mapping[str, datetime] = field(default_factory=dict)
+    doubt: str = ""
 
 
 def read_status(
@@ -158,7 +161,7 @@ def read_status(
     from commcast.incidents.load import load_incidents
 
     loaded = (load or load_incidents)(desk.config, desk.now)
-    known = _known(ledger, desk.now, loaded.ids)
+    known = replace(_known(ledger, desk.now, loaded.ids), doubt=_doubt(desk, ledger))
     histories = _histories(desk.config, loaded, known)
     if incident is not None:
         histories = [each for each in histories if each.id == incident]
@@ -174,7 +177,22 @@ def read_status(
         pauses=known.pauses,
         sending=tuple(each for each in known.sending if incident in {None, each.incident}),
         too_late=too_late(known.ticks.drift, desk.config),
+        doubt=known.doubt,
     )
+
+
+def _doubt(desk: Desk, ledger: Ledger | None) -> str:
+    """Return why this desk's ledger cannot be trusted; a desk that never had one needs none."""
+    from commcast.ledger.location import check_file
+    from commcast.ledger.store import ledger_path
+
+    if ledger is not None or not desk.config.desk:
+        return ledger.doubt if ledger is not None else ""
+    try:
+        check_file(ledger_path(desk.config.folder))
+    except LedgerError as error:
+        return str(error)
+    return ""
 
 
 def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Known:
@@ -221,11 +239,15 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgr
     from commcast.operations.desk import drafted_at
 
     overview, latest = known.overviews.get(incident.id), incident.latest
+    duty = on_duty_for(incident, known.handovers.get(incident.id, ()))
+    if overview is None and known.doubt:
+        return IncidentProgress(incident.id, incident.title, "unknown", latest.severity, number=-1, duty=duty)
     released = overview.number if overview else 0
     drafts = tuple(update.number for update in incident.updates if update.number > released)
     if overview is None:
         # An end is no news if nobody was ever told of the incident.
-        made = IncidentProgress(incident.id, incident.title, "draft", latest.severity, over=latest.is_end)
+        title, over = incident.title_as_of(), latest.is_end
+        made = IncidentProgress(incident.id, title, "draft", latest.severity, over=over)
     else:
         made = _of_ledger(overview, known, config, incident)
         made = replace(made, over=overview.is_over and not drafts, has_file=True)
@@ -235,7 +257,7 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgr
         drafts=drafts,
         began=incident.started if incident.started_written else drafted,
         first_due=None if made.elsewhere else first_word_by(incident, config, drafted),
-        duty=on_duty_for(incident, known.handovers.get(incident.id, ())),
+        duty=duty,
     )
 
 
