@@ -36,11 +36,11 @@ def reason_to_drop(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory)
     if kind_of(row.notice) is NoticeKind.FOLLOW_UP and not newest.is_end:
         return "not over after all"
     if newest.is_end and not plan.incident.update(row.number).is_end:
-        return "over by the time quiet hours ended"
+        return "over by the time it could be sent"
     if kind_of(row.notice) is NoticeKind.REMINDER and not still_ahead(
         plan.incident, row.number, newest, desk.now
     ):
-        return "begun, or moved, by the time quiet hours ended"
+        return "begun, or moved, by the time it could be sent"
     if row.expired:
         return STALE if desk.now - newest.at > ANEW_FOR else ""
     return STALE if history.promised is None and _is_old(desk, plan, row) else ""

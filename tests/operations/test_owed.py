@@ -8,10 +8,9 @@ from pathlib import Path
 
 from commcast.errors import ExitCode
 from commcast.ledger.releases import record_history
-from commcast.model.message import Blame, Outcome, OutcomeKind
+from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind
 from commcast.oncall.heartbeat import WENT_WELL
 from commcast.operations.status import read_status
-from commcast.providers.base import Delivery
 from commcast.report.figures import Kept, figures_of
 from commcast.report.reading import read_story
 from tests.support.desk import START, Bench, update_text, write_desk, write_incident
@@ -58,13 +57,13 @@ def desk(folder: Path, told: str, state: str) -> Bench:
 @cases("""
     told   | state    | due | nudges                | promises
     nobody | draft    | 10  | draft                 |
-    nobody | released | 10  | provider untold       | never
-    nobody | refused  | 10  | provider untold       | never
+    nobody | released | 10  | provider              | never
+    nobody | refused  | 10  | provider              | never
     nobody | rejected | 10  |                       | never
     nobody | stopped  | 10  |                       | never
     nobody | unknown  | 20  | late promise          | never
     nobody | adopted  | 20  | late promise          |
-    some   | draft    | 20  | draft late promise    | never
+    some   | draft    | 20  | draft late promise provider | never
     some   | released | 20  | late promise provider | never
     some   | refused  | 20  | late promise provider | never
     some   | rejected | 20  | late promise          | never
