@@ -304,10 +304,10 @@ def open_broadcasts(connection: Connection, incident: str | None = None) -> tupl
     return tuple(_from_row(row) for row in rows)
 
 
-def is_anything_claimed(connection: Connection) -> bool:
-    """Return whether any process, living or dead, has claimed a delivery."""
-    claimed = select(_delivery.c.id).where(IS_OPEN, _delivery.c.state == State.CLAIMED).limit(1)
-    return connection.execute(claimed).first() is not None
+def is_anything_claimed(connection: Connection, incident: str) -> bool:
+    """Return whether any process, living or dead, has claimed a delivery of an incident."""
+    claimed = (IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident)
+    return connection.execute(select(_delivery.c.id).where(*claimed).limit(1)).first() is not None
 
 
 def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[HeldRow, ...]:

@@ -308,6 +308,26 @@ def test_a_first_word_that_reaches_nobody_is_overdue(bench: Bench) -> None:
     assert terminal.missing("never … LATE by ", late.stdout) == [] and "commcast send pay7" in late.stderr
 
 
+def test_a_draft_has_waited_since_a_tick_saw_it_first_and_its_first_word_is_late(bench: Bench) -> None:
+    """Not since somebody edited its file, a fault stood in it, or it was checked out anew."""
+    path = bench.folder / "incidents" / "pay7.yaml"
+    text = re.sub(r"(?m)^started:.*\n|^ +at:.*\n|(?<=- )at:.*\n +", "", path.read_text())
+    for minutes, written in ((0, text), (4, "title: ["), (3, text)):
+        bench.later(minutes=minutes)
+        path.write_text(written)
+        os.utime(path, (bench.now.timestamp(),) * 2)
+        bench.tick()
+    waits = "first word to anybody: … in 3m; the cadence says within 10m"
+    assert terminal.missing(waits, "\n".join(status_at(bench))) == []
+    assert status_at(bench, "--overdue", minutes=3) == []
+    late = status_at(bench, "--overdue", minutes=4, expect=4)
+    assert "  first word to anybody: LATE by 1m; the cadence says within 10m" in late
+    assert document_at(bench, "--overdue", minutes=4, expect=4)["overdue"] == ["pay7"]
+    bench.later(minutes=4)
+    (nudge,) = bench.tick().nudged["pay7"].nudges
+    assert (nudge.id, nudge.deadline) == ("nudge:draft:1:late", bench.now - timedelta(minutes=1))
+
+
 FOUR = """\
 [people.sam]
 name = "Sam Okafor"

@@ -434,6 +434,9 @@ def test_a_full_disk_by_other_names(path: Path, monkeypatch: pytest.MonkeyPatch,
     """Below 128 KiB; what is free is asked of the nearest folder that is there."""
     about = "cannot be opened: check the permissions" if "OPEN" in name else "reading or writing failed"
     assert about in trouble(path, name)
+    assert "a yes may stand" not in trouble(path, name) and "a yes may stand" in trouble(
+        path, "SQLITE_IOERR_FSYNC"
+    )
     asked: dict[Path, int] = {}
     for free in (128 << 10, (128 << 10) - 1):
         monkeypatch.setattr(location, "free_bytes", lambda at, f=free: asked.setdefault(at, f) and f)

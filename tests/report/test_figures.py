@@ -21,7 +21,7 @@ from commcast.report.documents import as_document
 from commcast.report.figures import Figures, Kept, Promise, figures_of, gaps
 from commcast.report.reading import _pledges, read_stories, read_story, read_tellings
 from commcast.report.story import NightTexts, Pledge, Shape, Story, StoryUpdate, Telling, Texts
-from commcast.report.trend import Per, trend_document, trend_headline, trend_of
+from commcast.report.trend import Per, trend_document, trend_headline, trend_of, trend_table
 from commcast.report.words import ReportTable, cards, clock_of, headline, name_of, subject, tables
 from tests.support.scenario import FIRST, ReportedNight, Told, clock, night_of_pay7, say, tell
 from tests.support.values import cases
@@ -241,14 +241,22 @@ def test_what_is_open_or_expected_says_so(went: str, started: str, title: str, f
 def test_the_time_down_of_a_trend_says_what_is_still_open() -> None:
     still, over = figures_of(story(now=20)), figures_of(story(went="1@10 2@70=resolved"))
     unknown, ended = (replace(each, story=replace(each.story, started=None)) for each in (still, over))
+    expected, came = (
+        figures_of(story(went=f"1@10=expected{later}", started=None)) for later in ("", " 2@30 3@70=resolved")
+    )
     for all_figures, said in [
         *(([over], "1 h 10 min down."), ([still], "20 min down so far, still open.")),
-        *(([unknown], "given, still open."), ([ended], "given, no time down known.")),
+        *(([unknown], "at least 10 min down so far, still open."), ([ended], "at least 1 h down.")),
+        ([over, ended], "at least 2 h 10 min down."),
+        *(([expected], "given, still open."), ([came], "at least 40 min down.")),
         ([still, over], "1 h 30 min down so far, 1 of them still open."),
     ]:
         trend = trend_of(all_figures, BEGAN, at(600), UTC_ZONE, per=Per.WEEK)
         assert trend_headline(trend).endswith(said)
     assert trend_document(trend)["total"]["still_open"] == 1
+    assert (
+        trend_table(trend_of([ended], BEGAN, at(600), UTC_ZONE, per=Per.WEEK)).rows[-1][4] == "at least 1 h"
+    )
 
 
 def test_a_statement_counts_once_for_all_its_audiences_by_email_and_by_text() -> None:
