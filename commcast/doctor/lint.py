@@ -15,7 +15,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from commcast.config.load import load_config
-from commcast.config.settings import CONFIG_NAME, Config
+from commcast.config.settings import Config
 from commcast.errors import Fault, InputError
 from commcast.incidents.load import INCIDENTS_FOLDER, load_incident, load_incidents
 from commcast.incidents.presets import PRESETS_FOLDER, list_presets
@@ -54,10 +54,6 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
     findings = Findings()
     with findings.noting():
         config = load_config(folder)
-        findings.warnings.extend(
-            Fault(CONFIG_NAME, 0, 0, f"{key} has no effect yet", "this version ignores it")
-            for key in config.not_served
-        )
         incidents = _incidents(config, files, now, findings)
         for incident in incidents:
             findings.add(lateness_faults(config, incident))

@@ -23,8 +23,12 @@ MOST_UPDATES = 1_000
 # Keys whose value is a sentence: YAML must not cut it at " #".
 _SENTENCE_KEYS = {
     *("title", "issue", "resolution", "scope", "action", "internal", "nothing_new", "because"),
-    *("wrong", "right", "fixed", "remains", "if_it_persists", "offer"),
+    *("wrong", "right", "fixed", "remains", "if_it_persists"),
 }
+
+
+# Keys that earlier versions accepted without acting on them.
+_NOT_YET = frozenset(("translations", "offer", "dedupe_key"))
 
 
 def _sentence(text: str) -> str:
@@ -93,10 +97,6 @@ class _Shared(_Entry):
     owner: Name | None = Field(None, description="The person of commcast.toml who leads")
     backup: Name | None = Field(None, description="Who is alerted if the owner does not answer")
     window: WindowWritten | None = None
-    translations: dict[Name, dict[Name, Sentence]] | None = Field(
-        None, description="Translations by locale: {de: {issue: …}}"
-    )
-    offer: Sentence | None = Field(None, description="What affected readers are offered")
     merged_into: Name | None = Field(None, description="The id of the incident that continues instead")
     expected_at: Moment | None = Field(None, description="When an expected incident will begin")
 
@@ -153,7 +153,6 @@ class IncidentFile(_File):
     postmortem: Annotated[OneLine, AfterValidator(_link_or_words)] | None = Field(
         None, description="Where the review is, or when it will be there"
     )
-    dedupe_key: OneLine | None = Field(None, description="The alert that opened it, so that it opens once")
 
 
 class PresetFile(_File):
@@ -275,6 +274,8 @@ def _unknown_key(document: YamlDocument, loc: Loc, shape: type[BaseModel], sugge
     place = document.places.get(loc)
     if place and place.flow and document.value(loc) is None:
         return f"{str(loc[-1])!r:.60} was read as a key: a comma ends the text inside {{ }}", QUOTE
+    if loc[-1] in _NOT_YET:
+        return f"{loc[-1]} has no effect yet", "remove the line"
     known = _keys_at(loc, shape)
     close = get_close_matches(str(loc[-1]), known, 1) if suggest else []
     remedy = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"

@@ -106,7 +106,6 @@ class Unfolding:
             started_written=written.started is not None,
             updates=tuple(update for update in updates if update is not None),
             postmortem=written.postmortem,
-            dedupe_key=written.dedupe_key,
         )
 
     def _fault(self, loc: Loc, what: str, remedy: str, *, key: bool = False) -> None:

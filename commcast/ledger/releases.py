@@ -105,7 +105,8 @@ def released_incident(connection: Connection, incident: str) -> Incident | None:
         while len(updates) < told.number - 1:
             updates.append(updates[-1] if updates else told)
         updates.append(told)
-    return Incident.model_validate({**rows[-1].facts["incident"], "updates": tuple(updates)})
+    known = {key: value for key, value in rows[-1].facts["incident"].items() if key in Incident.model_fields}
+    return Incident.model_validate({**known, "updates": tuple(updates)})
 
 
 def released_incidents(connection: Connection) -> frozenset[str]:

@@ -190,7 +190,6 @@ class Incident(_Frozen):
     started_written: bool = True
     updates: tuple[Update, ...]
     postmortem: str | None = None
-    dedupe_key: str | None = None
     source: str = Field(default="", exclude=True, repr=False)
 
     @property

@@ -223,6 +223,9 @@ REFUSED_BELOW = [
     ("    " + WINDOW, "8:5: only a maintenance has a window"),
     ("started: 2026-11-21T10:06+01:00\n", "8:10: started is after the first update"),
     ("id: Pay 7\n", "8:5: id: 'Pay 7' cannot be an id"),
+    ("    translations: {de: {issue: Karten gehen nicht.}}\n", "8:5: translations has no effect yet; remove"),
+    ("    offer: A free month.\n", "8:5: offer has no effect yet; remove the line"),
+    ("dedupe_key: alert-77\n", "8:1: dedupe_key has no effect yet; remove the line"),
     ("postmortem: javascript:alert(1)\n", "8:13: postmortem: is not a web address"),
 ]  # fmt: skip
 REFUSED_INSTEAD = [
@@ -449,8 +452,9 @@ def test_the_schemas_are_of_use_to_a_yaml_editor() -> None:
     schema = incident_schema()
     entry = schema["$defs"]["UpdateEntry"]["properties"]
     assert entry["timeframe"]["type"] == entry["at"]["type"] == "string"
-    assert {"for", "corrects", "wrong", "right", "translations", "offer"} <= set(entry)
-    assert schema["additionalProperties"] is False and "dedupe_key" in schema["properties"]
+    assert {"for", "corrects", "wrong", "right"} <= set(entry)
+    assert schema["additionalProperties"] is False
+    assert not {"translations", "offer", "dedupe_key"} & {*entry, *schema["properties"]}  # they do nothing
     properties = set(preset_schema()["properties"])
     assert "about" in properties and not {"id", "started"} & properties
 

@@ -287,7 +287,7 @@ def test_all_that_is_written_reads_back_equal(name: str, one: dict[str, Any], tw
 
 
 @given(
-    st.dictionaries(st.sampled_from(["title", "owner", "dedupe_key"]), TEXT, min_size=1),
+    st.dictionaries(st.sampled_from(["title", "owner", "postmortem"]), TEXT, min_size=1),
     st.lists(WORDS, min_size=1),
 )
 def test_a_whole_file_reads_back(top: dict[str, Any], updates: list[dict[str, Any]]) -> None:

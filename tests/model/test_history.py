@@ -118,7 +118,7 @@ def test_all_that_a_reader_may_get_is_in_the_digest_and_nothing_else() -> None:
     assert digest_with({}, title="Other") != same != digest_with({}, started=AT - timedelta(hours=1))
     inner = {"internal": "db-eu-3", "owner": "dana", "owner_named": True, "backup": "sam", "line": 99}
     assert digest_with({**inner, "at_written": False}) == same
-    assert digest_with({}, id="web1", path="incidents/web1.yaml", dedupe_key="k") == same
+    assert digest_with({}, id="web1", path="incidents/web1.yaml") == same
 
 
 def test_a_released_update_that_changed_or_is_gone_is_named_with_its_line() -> None:
