@@ -24,7 +24,7 @@ from commcast.plan.cadence import lateness_faults, promises
 from commcast.plan.notices import audiences_of
 from commcast.recipients.lists import open_recipients
 from commcast.rendering.context import Occasion, build_context, next_word, recipient_values
-from commcast.rendering.render import Renderer
+from commcast.rendering.render import Renderer, too_long_for_a_text
 from commcast.rendering.templates import Templates, shipped_templates
 
 
@@ -185,7 +185,7 @@ def check_words(
     config: Config, incidents: Iterable[Incident], lists: Mapping[str, SampleRow], findings: Findings
 ) -> None:
     """Compile the templates for each audience, status and language; render each incident's newest update."""
-    trial = _TrialRenderer(config)
+    trial, warnings = _TrialRenderer(config), findings.warnings
     for audience, settings in config.audiences.items():
         for channel, status, locale in product(settings.channels, Status, sorted(lists[audience].locales)):
             with findings.noting():
@@ -195,7 +195,9 @@ def check_words(
             if sample := lists[audience].sample:
                 for channel in config.audiences[audience].channels:
                     with findings.noting():
-                        trial.render(incident, audience, channel, sample)
+                        warning = too_long_for_a_text(incident)
+                        if trial.render(incident, audience, channel, sample) and warning not in warnings:
+                            warnings.append(warning)
     findings.checked["templates"] += len(trial.by_digest)
 
 
@@ -218,8 +220,11 @@ class _TrialRenderer:
             self._by_place[place] = self.by_digest[wording.digest]
         return self._by_place[place]
 
-    def render(self, incident: Incident, audience: str, channel: Channel, reader: Recipient) -> None:
-        """Render the newest update for one reader. Raises TemplateError."""
+    def render(self, incident: Incident, audience: str, channel: Channel, reader: Recipient) -> bool:
+        """Render the newest update for one reader; return whether a text got too long for its sentences.
+
+        Raises TemplateError.
+        """
         update = incident.latest
         renderer = self.renderer(audience, channel, update.status, reader.locale)
         values = recipient_values(reader, self._config.audiences[audience])
@@ -237,5 +242,5 @@ class _TrialRenderer:
         )
         if channel is Channel.EMAIL:
             renderer.email(context, values)
-        else:
-            renderer.sms(context, values)
+            return False
+        return renderer.sms(context, values).is_shortened

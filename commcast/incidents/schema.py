@@ -22,11 +22,13 @@ MOST_UPDATES = 1_000
 
 # Keys whose value is a sentence: YAML must not cut it at " #".
 _SENTENCE_KEYS = {
-    *("title", "issue", "resolution", "scope", "action", "internal", "nothing_new", "because"),
+    *("title", "issue", "resolution", "scope", "action", "short", "internal", "nothing_new", "because"),
     *("wrong", "right", "fixed", "remains", "if_it_persists"),
 }
 
 
+# Keys of an update that ~ takes back: from then on nothing is carried forward for them.
+TAKEN_BACK = ("scope", "action", "short", "timeframe", "affected", "audiences", "owner", "backup", "for")
 # Keys that earlier versions accepted without acting on them.
 _NOT_YET = frozenset(("translations", "offer", "dedupe_key"))
 
@@ -72,6 +74,11 @@ NumbersWritten = Annotated[list[NumberWritten], Field(min_length=1, max_length=1
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
+    @property
+    def taken_back(self) -> frozenset[str]:
+        """The keys of which ~ says that what was carried forward no longer holds."""
+        return frozenset(key for key in self.model_fields_set if getattr(self, key) is None)
+
 
 class WindowWritten(_Entry):
     """The planned start and end of a maintenance."""
@@ -113,10 +120,11 @@ class UpdateEntry(_Shared):
     confidence: Confidence | None = Field(None, description="How reliable the timeframe is")
     scope: Sentence | None = Field(None, description="What is affected, and what still works")
     action: Sentence | None = Field(None, description="What readers should do, or not do")
+    short: Sentence | None = Field(None, description="Texts say this in place of issue, scope and action")
     next_update: OneLine | None = Field(None, description="When readers will hear more: 20m, or 14:00")
     nothing_new: Sentence | None = Field(None, description="A short progress note when nothing else changed")
     internal: Sentence | None = Field(None, description="For internal audiences only; never carried forward")
-    words: dict[Name, WordsWritten] | None = Field(
+    words: dict[Name, WordsWritten | None] | None = Field(
         None, alias="for", description="Other wording for one audience: {executives: {issue: …}}"
     )
     ended: Moment | None = Field(None, description="When it was over; left out: `at`")
@@ -163,16 +171,25 @@ class PresetFile(_File):
 
 def incident_schema() -> dict[str, Any]:
     """Return the JSON Schema of an incident file, for editors that complete and check YAML."""
-    return IncidentFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
+    return _schema_of(IncidentFile)
 
 
 def preset_schema() -> dict[str, Any]:
     """Return the JSON Schema of a preset file."""
-    return PresetFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
+    return _schema_of(PresetFile)
+
+
+def _schema_of(shape: type[_File]) -> dict[str, Any]:
+    schema = shape.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
+    entry, words = (schema["$defs"][name]["properties"] for name in ("UpdateEntry", "WordsWritten"))
+    for each in (*(entry[key] for key in TAKEN_BACK), *words.values()):
+        each["type"] = [each["type"], "null"]
+    entry["for"]["additionalProperties"] = {"anyOf": [entry["for"]["additionalProperties"], {"type": "null"}]}
+    return schema
 
 
 class _WithoutNulls(GenerateJsonSchema):
-    """Omits the null of each key that may be missing: in a file an empty value is a fault."""
+    """Omits the null of each key that may be missing: in most of them an empty value is a fault."""
 
     def nullable_schema(self, schema: Any) -> dict[str, Any]:
         return self.generate_inner(schema["schema"])
@@ -206,7 +223,7 @@ def check_shape(text: str, name: str, shape: type[Shape]) -> Checked[Shape]:
             what = "is empty" if document.data is None else "is not a list of keys and values"
             faults.append(document.fault((), what, "write title, severity and updates"))
         return Checked(document, None, faults)
-    problems = [(loc, _BLANK) for loc in _blanks(document.data, ())]
+    problems = [(loc, _BLANK) for loc in _blanks(document.data, ()) if not _takes_back(document, loc)]
     written, found = _validated(shape, document.data)
     if not found and not problems:
         return Checked(document, written, faults)
@@ -252,6 +269,12 @@ def _blanks(value: Any, loc: Loc) -> Iterator[Loc]:
             yield (*loc, step)
         else:
             yield from _blanks(inner, (*loc, step))
+
+
+def _takes_back(document: YamlDocument, loc: Loc) -> bool:
+    """Return whether ~ is written here for something that may be carried forward."""
+    is_in_update = loc[0] == "updates" and loc[2:3] and loc[2] in TAKEN_BACK
+    return loc in document.nulls and bool(is_in_update)
 
 
 def _fault(

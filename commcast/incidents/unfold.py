@@ -41,7 +41,9 @@ _STATUSES = {Kind.INCIDENT: INCIDENT_STATUSES, Kind.MAINTENANCE: MAINTENANCE_STA
 _OVER = frozenset({Status.RESOLVED, Status.COMPLETED})
 _NOT_BEGUN = END_STATUSES | {Status.EXPECTED}
 _OF_THE_FILE = ("severity", "affected", "audiences", "owner", "backup")
-_SAID_AFRESH = ("issue", "resolution", "scope", "action")  # closed by an end, written again at a reopening
+_WORDS = tuple(AudienceWords.model_fields)
+_SAID_AFRESH = (*_WORDS, "short")  # closed by an end, written again at a reopening
+_STANDS_FOR = {"issue", "scope", "action"}  # of which `short` is the short form
 _AS_WRITTEN = ("nothing_new", "internal", "fixed", "remains", "if_it_persists", "because", "wrong", "right")
 
 
@@ -180,7 +182,8 @@ class Unfolding:
         promise = self._promise(loc, entry, at, status)
         ended = self._ended(loc, entry, at, status)
         self._corrects(loc, entry, number)
-        words = {name: AudienceWords(**each.model_dump()) for name, each in (entry.words or {}).items()}
+        own = dict.fromkeys(self.said.words) if "words" in entry.taken_back else entry.words or {}
+        words = {name: AudienceWords(**(each.model_dump() if each else {})) for name, each in own.items()}
         carried = self._carried_words(entry, status, words)
         self.said.status, self.said.ended = status, status in END_STATUSES
         if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
@@ -201,6 +204,7 @@ class Unfolding:
             resolution=(entry.resolution or "") if is_over else said["resolution"],
             timeframe=timeframe,
             action=entry.action if is_over else said.get("action"),
+            short=entry.short if is_over else said.get("short"),
             next_update=promise,
             next_clock=entry.next_update if is_clock_time(entry.next_update) else "",
             words=words,
@@ -300,9 +304,10 @@ class Unfolding:
             for key in _SAID_AFRESH:
                 self.said.values.pop(key, None)
             self.said.timeframe = None
-        for key in (*_OF_THE_FILE, *_SAID_AFRESH):
-            if (value := getattr(entry, key)) is not None:
-                self.said.values[key] = value
+        if entry.model_fields_set & _STANDS_FOR:
+            self.said.values.pop("short", None)
+        for key in entry.model_fields_set.intersection((*_OF_THE_FILE, *_SAID_AFRESH)):
+            self.said.values[key] = getattr(entry, key)
         planned = self.written.kind is Kind.MAINTENANCE
         needed = ("issue", "resolution") if planned else ("issue", "resolution", "timeframe")
         for key in needed if afresh else ():
@@ -315,14 +320,19 @@ class Unfolding:
     ) -> dict[str, AudienceWords]:
         """Return the words of single audiences that hold on, and keep them with `words` for the next update.
 
-        They hold until the sentence that they stand for is written anew, or says nothing any more.
+        They hold until the sentence that they stand for is written anew or says nothing any more, or until
+        they are taken back.
         """
-        anew = {key for key in _SAID_AFRESH if getattr(entry, key) is not None}
+        anew = set(_WORDS) if "words" in entry.taken_back else entry.model_fields_set.intersection(_WORDS)
         if status in END_STATUSES:
             anew |= {"resolution", "action"} | ({"issue"} if status in _OVER and entry.fixed else set())
         if self.said.ended and status is Status.REOPENED:
-            anew |= set(_SAID_AFRESH)
-        left = {name: words.model_copy(update=dict.fromkeys(anew)) for name, words in self.said.words.items()}
+            anew |= set(_WORDS)
+        back = {name: each.taken_back if each else _WORDS for name, each in (entry.words or {}).items()}
+        left = {
+            name: words.model_copy(update=dict.fromkeys(anew.union(back.get(name, ()))))
+            for name, words in self.said.words.items()
+        }
         carried = {name: words for name, words in left.items() if words != AudienceWords()}
         own = {name: each.model_dump(exclude_none=True) for name, each in words.items()}
         both = carried | {
@@ -346,8 +356,9 @@ class Unfolding:
             return found
         if entry.confidence and (*loc, "timeframe") not in self.spoiled:
             self._fault((*loc, "confidence"), "confidence without a timeframe", "add timeframe: …")
-        if entry.window is not None:
-            said.timeframe = None  # it was about the earlier window
+        if entry.window is not None or "timeframe" in entry.taken_back:
+            # It was about the earlier window, or is taken back.
+            said.stretch, said.timeframe = None, None if window else Timeframe()
         if said.timeframe is None and window is not None:
             return Timeframe(latest=window.end)  # a maintenance lasts as long as its window
         return said.timeframe

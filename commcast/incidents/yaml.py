@@ -42,12 +42,16 @@ class YamlPlace(NamedTuple):
 
 @dataclass(slots=True)
 class YamlDocument:
-    """A file's data (dict, list, str, int, float, bool, None), each value's place, and the text's faults."""
+    """A file's data (dict, list, str, int, float, bool, None), each value's place, and the text's faults.
+
+    `nulls` are the places where ~ or null is written, which is not the same as nothing.
+    """
 
     name: str
     data: Any = None
     places: dict[Loc, YamlPlace] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    nulls: set[Loc] = field(default_factory=set)
 
     def place(self, loc: Loc) -> tuple[int, int]:
         """Return line and column of the value at `loc`, or of the nearest value around it."""
@@ -257,7 +261,10 @@ class _Builder:
         if comment and loc and loc[-1] in self.sentences:
             what = 'YAML drops the rest of the line after " #"'
             self.faults.append(Fault(self.document.name, event.end_mark.line + 1, comment, what, QUOTE))
-        return plain_value(text)
+        value = plain_value(text)
+        if value is None and text:
+            self.document.nulls.add(loc)
+        return value
 
     def _comment_behind(self, event: Any) -> int:
         """Return the column of a comment on the line on which this unquoted text ends, 0 for none."""

@@ -122,7 +122,8 @@ class Update(_Frozen):
     of the updates that said `wrong`, which should have been `right`. `expected_at` is when something expected
     begins, aware; `merged_into` the id of the incident that continues instead; `check_in` the audiences that
     are asked on the next working day whether all is well. `words` are what this entry itself writes for
-    single audiences, `carried` what earlier ones wrote for them about sentences that still stand.
+    single audiences, `carried` what earlier ones wrote for them about sentences that still stand. `short`
+    is what texts say in place of issue, scope and action.
     """
 
     number: int
@@ -141,6 +142,7 @@ class Update(_Frozen):
     timeframe: Timeframe
     scope: str | None = None
     action: str | None = None
+    short: str | None = None
     next_update: datetime | None = None
     next_clock: str = Field("", exclude=True)
     nothing_new: str | None = None
@@ -171,7 +173,7 @@ class Update(_Frozen):
             {name: words.model_dump(exclude_none=True) for name, words in said.items()}
             for said in (self.carried, self.words)
         ]
-        names = dict.fromkeys(name for said in both for name in said)
+        names = dict.fromkeys(name for said in both for name, words in said.items() if words)
         return {name: AudienceWords(**(both[0].get(name, {}) | both[1].get(name, {}))) for name in names}
 
 

@@ -16,7 +16,7 @@ from commcast.model.incident import Incident, Update
 _NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "owner_named", "backup", "carried"}
 
 # Keys of later versions: if empty they do not change the digest, so that older releases still match.
-_SINCE_PROMISES = {"corrects", "wrong", "right", "expected_at", "merged_into", "check_in"}
+_SINCE_PROMISES = {"corrects", "wrong", "right", "expected_at", "merged_into", "check_in", "short"}
 
 _PUBLISHED_OF_INCIDENT = ("title", "kind", "started")
 _LONGEST_SHOWN = 80  # characters of a value in a fault

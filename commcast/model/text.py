@@ -103,8 +103,25 @@ def _segments(widths: list[int], encoding: str) -> int:
     return segments
 
 
+_ENDS = ".!?…。！？．؟۔।։።"  # what a sentence ends with, in several scripts
+_CLOSING = "\"'”’»›」』）)]"
+_SINGLE_QUOTES = str.maketrans('"“”„‟«»', "'‘’‚‛‹›")
+
+
+def as_sentence(text: str) -> str:
+    """Return a text with a full stop, unless it has an end or closes with a link, if only inside quotes."""
+    text = text.strip()
+    has_end = not text or text.rstrip(_CLOSING)[-1:] in _ENDS or "://" in text.split()[-1]
+    return text if has_end else text + "."
+
+
+def single_quotes(text: str) -> str:
+    """Return a text with single quotation marks, to be put into double ones."""
+    return text.strip().translate(_SINGLE_QUOTES)
+
+
 _NEAR_ENOUGH = 0.6  # of 1, which is the same
-_STOPS = ".!?,;:"
+_STOPS = f"{_ENDS},;:、，；：،؛"
 _LONGEST_SEARCHED = 20_000  # characters of a text in which similar words are looked for
 
 
@@ -135,7 +152,7 @@ def put_right(text: str, wrong: str, right: str) -> str:
         begins_sentence = found[0][:1].isupper() and not wrong.strip()[:1].isupper()
         words = right[:1].upper() + right[1:] if begins_sentence else right
         behind = found.string[found.end() : found.end() + 1]
-        return words[:-1] if behind and behind in _STOPS and words[-1:] in {".", "!", "?"} else words
+        return words[:-1] if behind and behind in _STOPS and words[-1:] in _ENDS else words
 
     if pattern.search(text):
         return pattern.sub(instead, text)
@@ -144,7 +161,7 @@ def put_right(text: str, wrong: str, right: str) -> str:
 
 def put_title_right(title: str, wrong: str, right: str) -> str:
     """Return the title with `right` for `wrong`, without the stop of a sentence."""
-    is_sentence = right.endswith(".") and right.count(".") == 1  # "at 3 p.m." keeps its own
+    is_sentence = right[-1:] in {".", "。"} and right.count(right[-1]) == 1  # "at 3 p.m." keeps its own
     return put_right(title, wrong, right[:-1] if is_sentence else right)
 
 

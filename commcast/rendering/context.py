@@ -308,8 +308,10 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
 
 def _words(update: Update, audience: str) -> dict[str, str | None]:
     """Return the update's sentences, those written for the audience in place of the general ones."""
-    special = update.words_in_force.get(audience) or AudienceWords()
-    return update.model_dump(include=set(AudienceWords.model_fields)) | special.model_dump(exclude_none=True)
+    special = (update.words_in_force.get(audience) or AudienceWords()).model_dump(exclude_none=True)
+    general = update.model_dump(include={*AudienceWords.model_fields, "short"})
+    # The short form is one of the general words.
+    return general | ({"short": None} if special else {}) | special
 
 
 def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:

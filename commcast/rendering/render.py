@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from html.parser import HTMLParser
+from textwrap import shorten
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
@@ -14,7 +15,8 @@ from jinja2 import Template, UndefinedError
 from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError
 from jinja2.runtime import Context
 
-from commcast.errors import TemplateError
+from commcast.errors import Fault, TemplateError
+from commcast.model.incident import Incident
 from commcast.model.text import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
 from commcast.rendering.fields import READER, Fields, fields_used
 from commcast.rendering.sandbox import Budget, LimitExceeded, MessageEnvironment
@@ -136,11 +138,15 @@ class EmailContent(NamedTuple):
 
 
 class SmsContent(NamedTuple):
-    """One finished text message. `replaced` holds pairs of a look-alike character and its replacement."""
+    """One finished text message. `replaced` holds pairs of a look-alike character and its replacement.
+
+    `is_shortened` means that it says the title in place of sentences too long for a text.
+    """
 
     body: str
     size: SmsSize
     replaced: tuple[tuple[str, str], ...]
+    is_shortened: bool = False
 
 
 class Written(NamedTuple):
@@ -208,8 +214,18 @@ class Renderer:
     def sms(self, context: Mapping[str, Any], recipient: Mapping[str, Any]) -> SmsContent:
         """Return the text message for one reader, on one line, with look-alike characters replaced.
 
-        Raises TemplateError as `email` does, and for more than 1,600 characters: a text is never cut.
+        A sentence is never cut: over 1,600 characters, the title stands in place of all sentences. Raises
+        TemplateError as `email` does, and for more than 1,600 characters of the template itself.
         """
+        content = self._sms(context, recipient)
+        if len(content.body) > MAX_CHARACTERS and "incident" in context:
+            content = self._sms(_shortened(context), recipient)._replace(is_shortened=True)
+        if len(content.body) > MAX_CHARACTERS:
+            what = f"the SMS has {len(content.body)} characters, more than {MAX_CHARACTERS:,}"
+            self._text.fail(what, "write shorter sentences")
+        return content
+
+    def _sms(self, context: Mapping[str, Any], recipient: Mapping[str, Any]) -> SmsContent:
         values = {**context, READER: recipient}
         _, pieces = self._text.render(values, Budget(), LARGEST_TEXT)
         # "e" with a combining accent is "é", which GSM-7 has.
@@ -217,9 +233,6 @@ class Renderer:
         body, replaced = replace_lookalikes(" ".join(written.split()))
         body = " ".join(body.split())
         self._check_text("message", body)
-        if len(body) > MAX_CHARACTERS:
-            what = f"the SMS has {len(body)} characters, more than {MAX_CHARACTERS:,}"
-            self._text.fail(what, "write shorter sentences")
         return SmsContent(body, measure(body), replaced)
 
     def _subject(self, subject: str) -> str:
@@ -250,6 +263,27 @@ class Renderer:
         for problem in self._html_check.problems(html):
             remedy = "emails link by http, https or mailto only, and load nothing from elsewhere"
             template.fail(problem, remedy)
+
+
+_SENTENCES = ("short", "resolution", "scope", "action", "nothing_new", "because", "remains", "if_it_persists")
+
+
+def _shortened(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the context with the title in place of all sentences, and quotes of a correction cut."""
+    quotes = [
+        {**each, **{key: shorten(each[key], 200, placeholder=" ...") for key in ("wrong", "right")}}
+        for each in context["corrections"]
+    ]
+    update = {**context["update"], **dict.fromkeys(_SENTENCES), "issue": context["incident"]["title"]}
+    return {**context, "update": update, "corrections": quotes}
+
+
+def too_long_for_a_text(incident: Incident) -> Fault:
+    """Return the warning that texts say the title in place of an update's sentences."""
+    said = incident.latest
+    line = next(each.line for each in incident.updates if each.issue == said.issue)
+    what = f"issue: a text would have more than {MAX_CHARACTERS:,} characters, so texts say the title instead"
+    return Fault(incident.path, line, 0, what, "add short: what texts say, in a sentence")
 
 
 class _Compiled:

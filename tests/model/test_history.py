@@ -98,7 +98,7 @@ def digest_with(update: dict[str, Any], **more: Any) -> str:
 
 OTHER_VALUES: dict[str, Any] = {
     **dict.fromkeys(("issue", "resolution", "scope", "action", "nothing_new", "fixed", "remains"), "x"),
-    **dict.fromkeys(("if_it_persists", "because", "wrong", "right", "merged_into"), "x"),
+    **dict.fromkeys(("short", "if_it_persists", "because", "wrong", "right", "merged_into"), "x"),
     **dict.fromkeys(("next_update", "expected_at", "ended"), AT + 5 * MINUTE),
     **dict.fromkeys(("audiences", "check_in", "affected"), ("board",)),
 }
