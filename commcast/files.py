@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,12 @@ FORBIDDEN = re.compile(
 
 CONFLICT = ("a merge conflict that is not resolved", "keep one side, and delete the lines <<<, === and >>>")
 _CONFLICT = re.compile("^<{7} ", re.MULTILINE)
+
+
+def named(character: str) -> str:
+    """Return what a character that cannot be seen is called: U+2028 (line separator)."""
+    name = unicodedata.name(character, "").lower()
+    return f"U+{ord(character):04X} ({name})" if name else f"U+{ord(character):04X}"
 
 
 def merge_conflict(text: str, name: str) -> Fault | None:

@@ -299,12 +299,12 @@ def _last_released(plan: Plan) -> Update | None:
 
 
 def word_warnings(plan: Plan, tally: Tally) -> Iterator[str]:
-    """Yield what readers may not read as it is meant, at its place in the incident file."""
-    from commcast.rendering.render import too_long_for_a_text
+    """Yield what readers will not read as it is meant, at its place in the incident file."""
+    from commcast.rendering.render import word_warnings as found_in
 
     samples = [each.sample for notice in tally.notices for each in notice.audiences.values() if each.sample]
-    if any(getattr(each.content, "is_shortened", False) for each in samples):
-        yield f"Warning: {too_long_for_a_text(plan.incident)}"
+    is_too_long = any(getattr(each.content, "is_shortened", False) for each in samples)
+    yield from (f"Warning: {each}" for each in found_in(plan.incident, is_too_long=is_too_long))
 
 
 def reader_warnings(desk: Desk, plan: Plan) -> Iterator[str]:

@@ -24,7 +24,7 @@ from commcast.plan.cadence import lateness_faults, promises
 from commcast.plan.notices import audiences_of
 from commcast.recipients.lists import open_recipients
 from commcast.rendering.context import Occasion, build_context, next_word, recipient_values
-from commcast.rendering.render import Renderer, too_long_for_a_text
+from commcast.rendering.render import Renderer, word_warnings
 from commcast.rendering.templates import Templates, shipped_templates
 
 
@@ -185,19 +185,19 @@ def check_words(
     config: Config, incidents: Iterable[Incident], lists: Mapping[str, SampleRow], findings: Findings
 ) -> None:
     """Compile the templates for each audience, status and language; render each incident's newest update."""
-    trial, warnings = _TrialRenderer(config), findings.warnings
+    trial = _TrialRenderer(config)
     for audience, settings in config.audiences.items():
         for channel, status, locale in product(settings.channels, Status, sorted(lists[audience].locales)):
             with findings.noting():
                 trial.renderer(audience, channel, status, locale)
     for incident in incidents:
+        is_too_long = False
         for audience in audiences_of(incident, incident.latest, config):
             if sample := lists[audience].sample:
                 for channel in config.audiences[audience].channels:
                     with findings.noting():
-                        warning = too_long_for_a_text(incident)
-                        if trial.render(incident, audience, channel, sample) and warning not in warnings:
-                            warnings.append(warning)
+                        is_too_long |= trial.render(incident, audience, channel, sample)
+        findings.warnings.extend(word_warnings(incident, is_too_long=is_too_long))
     findings.checked["templates"] += len(trial.by_digest)
 
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.json_schema import GenerateJsonSchema
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault
-from commcast.files import FORBIDDEN
+from commcast.files import FORBIDDEN, named
 from commcast.incidents.yaml import QUOTE, Loc, YamlDocument, examine
 from commcast.model.incident import ID_PATTERN, Confidence, Kind, Status
 
@@ -36,7 +36,7 @@ _NOT_YET = frozenset(("translations", "offer", "dedupe_key"))
 def _sentence(text: str) -> str:
     found = FORBIDDEN.search(text) or re.search("\r", text)
     if found:
-        raise ValueError(f"has the control character U+{ord(found[0]):04X}; write plain text")
+        raise ValueError(f"has the control character {named(found[0])}; write plain text")
     if not text.strip():
         raise ValueError("is empty; write it, or remove the line")
     return text.strip()
@@ -169,17 +169,8 @@ class PresetFile(_File):
     about: OneLine | None = Field(None, description="When to use this preset")
 
 
-def incident_schema() -> dict[str, Any]:
-    """Return the JSON Schema of an incident file, for editors that complete and check YAML."""
-    return _schema_of(IncidentFile)
-
-
-def preset_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a preset file."""
-    return _schema_of(PresetFile)
-
-
-def _schema_of(shape: type[_File]) -> dict[str, Any]:
+def json_schema(shape: type[_File]) -> dict[str, Any]:
+    """Return the JSON Schema of a kind of file, for editors that complete and check YAML."""
     schema = shape.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
     entry, words = (schema["$defs"][name]["properties"] for name in ("UpdateEntry", "WordsWritten"))
     for each in (*(entry[key] for key in TAKEN_BACK), *words.values()):

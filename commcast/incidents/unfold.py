@@ -184,7 +184,7 @@ class Unfolding:
         self._corrects(loc, entry, number)
         own = dict.fromkeys(self.said.words) if "words" in entry.taken_back else entry.words or {}
         words = {name: AudienceWords(**(each.model_dump() if each else {})) for name, each in own.items()}
-        carried = self._carried_words(entry, status, words)
+        self._put_in_force(entry, status, words)
         self.said.status, self.said.ended = status, status in END_STATUSES
         if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
             return None
@@ -208,7 +208,7 @@ class Unfolding:
             next_update=promise,
             next_clock=entry.next_update if is_clock_time(entry.next_update) else "",
             words=words,
-            carried=carried,
+            words_in_force=self.said.words,
             window=window,
             ended=ended,
             corrects=_numbers(entry.corrects),
@@ -315,10 +315,8 @@ class Unfolding:
                 why = "the first update needs it" if number == 1 else "it is needed again after an end"
                 self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])
 
-    def _carried_words(
-        self, entry: UpdateEntry, status: Status, words: dict[str, AudienceWords]
-    ) -> dict[str, AudienceWords]:
-        """Return the words of single audiences that hold on, and keep them with `words` for the next update.
+    def _put_in_force(self, entry: UpdateEntry, status: Status, words: dict[str, AudienceWords]) -> None:
+        """Keep the words of single audiences that hold on, and `words`, for this update and the next.
 
         They hold until the sentence that they stand for is written anew or says nothing any more, or until
         they are taken back.
@@ -329,17 +327,12 @@ class Unfolding:
         if self.said.ended and status is Status.REOPENED:
             anew |= set(_WORDS)
         back = {name: each.taken_back if each else _WORDS for name, each in (entry.words or {}).items()}
-        left = {
-            name: words.model_copy(update=dict.fromkeys(anew.union(back.get(name, ()))))
-            for name, words in self.said.words.items()
-        }
-        carried = {name: words for name, words in left.items() if words != AudienceWords()}
-        own = {name: each.model_dump(exclude_none=True) for name, each in words.items()}
-        both = carried | {
-            name: carried.get(name, AudienceWords()).model_copy(update=keys) for name, keys in own.items()
-        }
-        self.said.words = both
-        return carried
+        in_force = {}
+        for name in dict.fromkeys((*self.said.words, *words)):
+            gone = dict.fromkeys(anew.union(back.get(name, ())))
+            own = words[name].model_dump(exclude_none=True) if name in words else {}
+            in_force[name] = self.said.words.get(name, AudienceWords()).model_copy(update=gone | own)
+        self.said.words = {name: each for name, each in in_force.items() if each != AudienceWords()}
 
     def _timeframe(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> Timeframe | None:
         said, window = self.said, self.said.window

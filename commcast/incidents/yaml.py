@@ -20,7 +20,7 @@ from ruamel.yaml.events import (
 )
 
 from commcast.errors import Fault, InputError, in_order
-from commcast.files import FORBIDDEN, line_and_column
+from commcast.files import FORBIDDEN, line_and_column, named
 from commcast.incidents.yaml_lines import plain_value
 
 _LONGEST_FAULT = 300
@@ -139,8 +139,11 @@ def _refuse(text: str, name: str) -> Fault | None:
     found = _NOT_IN_FILES.search(text)
     if found:
         remedy = "save it as UTF-8" if found[0] == "\0" else "delete it"
-        what = f"control character U+{ord(found[0]):04X} is not allowed"
-        return Fault(name, *line_and_column(text, found.start()), what, remedy)
+        before = text[: found.start()].rpartition("\n")[2][-20:].lstrip()
+        what = f"control character {named(found[0])} is not allowed" + (
+            f", after {before!r}" if before else ""
+        )
+        return Fault(name, *line_and_column(text, found.start()), _shown(what), remedy)
     lines = text.split("\n")
     if len(lines) > _MOST_LINES:
         return Fault(name, _MOST_LINES, 1, f"has more than {_MOST_LINES} lines", "shorten it")

@@ -101,12 +101,14 @@ def released_incident(connection: Connection, incident: str) -> Incident | None:
         return None
     updates: list[Update] = []
     for row in rows:
-        told = Update.model_validate(row.facts["update"])
+        # Other versions store other keys; older ones had no words that hold on.
+        stored = {"words_in_force": row.facts["update"]["words"], **row.facts["update"]}
+        told = Update.model_validate(stored, extra="ignore")
         while len(updates) < told.number - 1:
             updates.append(updates[-1] if updates else told)
         updates.append(told)
-    known = {key: value for key, value in rows[-1].facts["incident"].items() if key in Incident.model_fields}
-    return Incident.model_validate({**known, "updates": tuple(updates)})
+    stored = {**rows[-1].facts["incident"], "updates": tuple(updates)}
+    return Incident.model_validate(stored, extra="ignore")
 
 
 def released_incidents(connection: Connection) -> frozenset[str]:

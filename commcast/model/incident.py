@@ -122,8 +122,8 @@ class Update(_Frozen):
     of the updates that said `wrong`, which should have been `right`. `expected_at` is when something expected
     begins, aware; `merged_into` the id of the incident that continues instead; `check_in` the audiences that
     are asked on the next working day whether all is well. `words` are what this entry itself writes for
-    single audiences, `carried` what earlier ones wrote for them about sentences that still stand. `short`
-    is what texts say in place of issue, scope and action.
+    single audiences, `words_in_force` also what earlier ones wrote for them about sentences that still
+    stand. `short` is what texts say in place of issue, scope and action.
     """
 
     number: int
@@ -148,7 +148,7 @@ class Update(_Frozen):
     nothing_new: str | None = None
     internal: str | None = None
     words: Mapping[str, AudienceWords] = Field(default_factory=dict)
-    carried: Mapping[str, AudienceWords] = Field(default_factory=dict)
+    words_in_force: Mapping[str, AudienceWords] = Field(default_factory=dict)
     window: Window | None = None
     ended: datetime | None = None
     fixed: str | None = None
@@ -165,16 +165,6 @@ class Update(_Frozen):
     @property
     def is_end(self) -> bool:
         return self.status in END_STATUSES
-
-    @property
-    def words_in_force(self) -> dict[str, AudienceWords]:
-        """The words of single audiences, by audience: this entry's own before carried ones."""
-        both = [
-            {name: words.model_dump(exclude_none=True) for name, words in said.items()}
-            for said in (self.carried, self.words)
-        ]
-        names = dict.fromkeys(name for said in both for name, words in said.items() if words)
-        return {name: AudienceWords(**(both[0].get(name, {}) | both[1].get(name, {}))) for name in names}
 
 
 class Incident(_Frozen):

@@ -120,6 +120,20 @@ def single_quotes(text: str) -> str:
     return text.strip().translate(_SINGLE_QUOTES)
 
 
+_MARKUP = re.compile(
+    r"</?(?:a|b|i|u|p|br|em|strong|span|div|ul|ol|li|h[1-6]|table|tr|td|font|img)\b[^<>]{0,200}>"
+    r"|&(?:nbsp|amp|lt|gt|quot|#\d{1,6});|\*\*\S[^*\n]*\*\*|`[^`\n]+`|\[[^\]\n]+\]\(https?:[^)\s]*\)?"
+    r"|^#{1,6}(?= \S)",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def markup_in(text: str) -> str:
+    """Return the first HTML or Markdown in a text, which was probably pasted; "" for plain words."""
+    found = _MARKUP.search(text)
+    return found[0] if found else ""
+
+
 _NEAR_ENOUGH = 0.6  # of 1, which is the same
 _STOPS = f"{_ENDS},;:、，；：،؛"
 _LONGEST_SEARCHED = 20_000  # characters of a text in which similar words are looked for

@@ -39,12 +39,13 @@ class _Clock(NamedTuple):
 
     zone: ZoneInfo
     reference: datetime | None
+    with_offset: bool
 
     def __call__(self, at: datetime | None) -> Facts | None:
-        return None if at is None else moment(at, self.zone, self.reference)
+        return None if at is None else moment(at, self.zone, self.reference, with_offset=self.with_offset)
 
     def span(self, start: datetime | None, end: datetime | None) -> Facts | None:
-        return span(start, end, self.zone, self.reference) if start and end else None
+        return span(start, end, *self[:2], with_offset=self.with_offset) if start and end else None
 
 
 def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
@@ -76,7 +77,8 @@ class Occasion(NamedTuple):
     messages to them. `facts_from` is set if they get the facts later than others did. `corrections` are of
     what these very readers were told; `catches_up` says that others were told before them. They know the
     updates up to `knows_up_to` at most, None for all. `goes_on_as` is the title of the incident that
-    continues this one. `follow_up` is "review" or "check-in" for a message after the end.
+    continues this one. `follow_up` is "review" or "check-in" for a message after the end. `knows_zone` says
+    whether somebody wrote the readers' time zone: others are told times with their distance from UTC.
     """
 
     now: datetime | None = None
@@ -92,6 +94,7 @@ class Occasion(NamedTuple):
     knows_up_to: int | None = None
     goes_on_as: str = ""
     follow_up: str = ""
+    knows_zone: bool = True
 
 
 NO_OCCASION = Occasion()
@@ -197,7 +200,7 @@ def build_context(
     now = occasion.now or update.at
     # A message that repeats the words of another day names the day of each time: readers would assume today.
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
-    show = _Clock(zone, update.at if is_same_day else None)
+    show = _Clock(zone, update.at if is_same_day else None, not occasion.knows_zone)
     view, words = config.audiences[audience].view, _words(update, audience)
     title = _title(incident, update)
     context: Facts = {

@@ -16,8 +16,9 @@ from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeEr
 from jinja2.runtime import Context
 
 from commcast.errors import Fault, TemplateError
+from commcast.files import named
 from commcast.model.incident import Incident
-from commcast.model.text import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
+from commcast.model.text import MAX_CHARACTERS, SmsSize, markup_in, measure, replace_lookalikes
 from commcast.rendering.fields import READER, Fields, fields_used
 from commcast.rendering.sandbox import Budget, LimitExceeded, MessageEnvironment
 from commcast.rendering.templates import Wording, reached, template_error
@@ -266,6 +267,7 @@ class Renderer:
 
 
 _SENTENCES = ("short", "resolution", "scope", "action", "nothing_new", "because", "remains", "if_it_persists")
+_TOLD = ("issue", "fixed", *_SENTENCES)
 
 
 def _shortened(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,12 +280,26 @@ def _shortened(context: Mapping[str, Any]) -> dict[str, Any]:
     return {**context, "update": update, "corrections": quotes}
 
 
-def too_long_for_a_text(incident: Incident) -> Fault:
-    """Return the warning that texts say the title in place of an update's sentences."""
+def word_warnings(incident: Incident, *, is_too_long: bool) -> Iterator[Fault]:
+    """Yield what readers will not read as the author of the newest update meant it, at the line of the words.
+
+    `is_too_long` means that texts say the title in place of its sentences.
+    """
     said = incident.latest
-    line = next(each.line for each in incident.updates if each.issue == said.issue)
-    what = f"issue: a text would have more than {MAX_CHARACTERS:,} characters, so texts say the title instead"
-    return Fault(incident.path, line, 0, what, "add short: what texts say, in a sentence")
+    told = {
+        (key, getattr(each, key, None)) for each in (said, *said.words_in_force.values()) for key in _TOLD
+    }
+    found = [
+        (key, text, f"{markup!r:.40} is not rendered: readers see it as it is", "write plain text")
+        for key, text in told
+        if text and (markup := markup_in(text))
+    ]
+    if is_too_long:
+        what = f"a text would have more than {MAX_CHARACTERS:,} characters, so texts say the title instead"
+        found.append(("issue", said.issue, what, "add short: what texts say, in a sentence"))
+    for key, text, what, remedy in sorted(found):
+        line = next((each.line for each in incident.updates if getattr(each, key) == text), said.line)
+        yield Fault(incident.path, line, 0, f"{key}: {what}", remedy)
 
 
 class _Compiled:
@@ -324,7 +340,7 @@ class _Compiled:
             return
         found = _CONTROL.search(text) or _HALF.search(text)
         if found:
-            what = f"the {part} has the control character U+{ord(found[0]):04X}"
+            what = f"the {part} has the control character {named(found[0])}"
             self.fail(what, "remove it from the incident, the template or the list")
 
 

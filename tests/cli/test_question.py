@@ -213,17 +213,22 @@ def test_who_reads_words_of_their_own_is_said(desk: Path) -> None:
 
 def test_a_text_too_long_for_its_sentences_says_the_title_and_stops_no_email(desk: Path) -> None:
     long = "Cards are refused. " * 100
-    done = declare(desk, "--id", "card1", "--action", long, "--yes")
+    done = declare(desk, "--id", "card1", "--action", long, "--scope", "In the **EU**.", "--yes")
+    pasted = "scope: '**EU**' is not rendered: readers see it as it is; write plain text"
+    assert f"Warning: incidents/card1.yaml:5: {pasted}" in in_one(done.stderr)
     what = "issue: a text would have more than 1,600 characters, so texts say the title instead"
     warning = f"{what}; add short: what texts say, in a sentence"
     assert f"Warning: incidents/card1.yaml:5: {warning}" in in_one(done.stderr)
     assert (done.exit_code, "7 handed over" in done.stdout) == (0, True)
     [text] = (desk / "outbox").glob("*.txt")
     assert "INVESTIGATING: Card payments fail. Estimate" in text.read_text()
-    assert f"incidents/card1.yaml:5: {what}" in in_one(do(desk, "lint").stderr)
+    linted = in_one(do(desk, "lint").stderr)
+    assert f"incidents/card1.yaml:5: {what}" in linted and f"incidents/card1.yaml:5: {pasted}" in linted
     done = declare(desk, "--action", long, "--short", "No cards.", "--yes")
     assert "a text would have" not in in_one(done.stderr)
-    assert "INVESTIGATING: No cards. Estimate" in "".join(map(Path.read_text, (desk / "outbox").glob("*.txt")))
+    assert "INVESTIGATING: No cards. Estimate" in "".join(
+        map(Path.read_text, (desk / "outbox").glob("*.txt"))
+    )
 
 
 def test_what_is_carried_and_what_is_taken_back_is_said(desk: Path) -> None:

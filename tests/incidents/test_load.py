@@ -22,7 +22,7 @@ from commcast.incidents import load
 from commcast.incidents.editor import append_update, fill_times
 from commcast.incidents.load import load_incident, load_incidents, parse_incident
 from commcast.incidents.presets import find_preset, list_presets
-from commcast.incidents.schema import TAKEN_BACK, incident_schema, preset_schema
+from commcast.incidents.schema import TAKEN_BACK, IncidentFile, PresetFile, json_schema
 from commcast.incidents.yaml import QUOTE
 from commcast.model.incident import Confidence, Incident, Kind, Status
 from commcast.model.release import digest, facts
@@ -474,13 +474,13 @@ def test_faults_show_no_address_no_number_and_no_control(desk: Config, tmp_path:
 
 
 def test_the_schemas_are_of_use_to_a_yaml_editor() -> None:
-    schema = incident_schema()
+    schema = json_schema(IncidentFile)
     entry = schema["$defs"]["UpdateEntry"]["properties"]
     assert (entry["at"]["type"], entry["action"]["type"]) == ("string", ["string", "null"])
     assert {"for", "corrects", "wrong", "right"} <= set(entry)
     assert schema["additionalProperties"] is False
     assert not {"translations", "offer", "dedupe_key"} & {*entry, *schema["properties"]}  # they do nothing
-    properties = set(preset_schema()["properties"])
+    properties = set(json_schema(PresetFile)["properties"])
     assert "about" in properties and not {"id", "started"} & properties
 
 
@@ -561,5 +561,5 @@ def test_words_for_an_audience_end_with_the_incident_and_change_no_digest(desk: 
     incident = read(OWN_WORDS + AGAIN.removeprefix(LEAST + "    scope: EU\n    action: Wait.\n"), desk)
     assert (incident.latest.status, incident.latest.words_in_force) == (Status.REOPENED, {})
     incident = read(OWN_WORDS + SECOND, desk)
-    alone = incident.latest.model_copy(update={"carried": {}})
-    assert incident.latest.carried and digest(incident, alone) == digest(incident, incident.latest)
+    alone = incident.latest.model_copy(update={"words_in_force": {}})
+    assert incident.latest.words_in_force and digest(incident, alone) == digest(incident, incident.latest)

@@ -70,7 +70,7 @@ WORK = (update(status=Status.SCHEDULED), update(2, Status.IN_PROGRESS, at=NIGHT.
 DONE = update(3, Status.COMPLETED, at=after(50), ended=after(50), window=NIGHT)
 RESOLVED = update(status=Status.RESOLVED, ended=AT + timedelta(minutes=112))
 NO_NEWS = (update(), update(2, at=NEXT, nothing_new="still rolling back"))
-SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%.")})
+SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is down 40%.")})
 
 
 @pytest.mark.parametrize(
