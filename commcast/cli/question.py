@@ -13,6 +13,7 @@ from commcast.cli import present, prompt
 from commcast.cli.output import say
 from commcast.cli.present import other_stories
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
+from commcast.model.incident import SENTENCES
 from commcast.model.times import short_duration
 from commcast.plan.reasons import HELD_BACK
 
@@ -400,14 +401,8 @@ def too_late(desk: Desk, until: datetime) -> str:
     return f"The question was good until {at}: the times in these messages are no longer right."
 
 
-_TOLD = (
-    *("issue", "resolution", "scope", "action"),
-    *("nothing_new", "fixed", "remains", "if_it_persists", "because"),
-)
-
-
 def _facts(update: Update) -> Iterator[str]:
     for said in (update, *update.words_in_force.values()):  # words for one audience have fewer keys
-        for text in (getattr(said, key, None) for key in _TOLD):
+        for text in (getattr(said, key, None) for key in SENTENCES):
             for found in _TELLING.findall(text or ""):
                 yield found.rstrip(".,;:").strip()

@@ -14,17 +14,14 @@ from pydantic.json_schema import GenerateJsonSchema
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault
 from commcast.files import FORBIDDEN, named
 from commcast.incidents.yaml import QUOTE, Loc, YamlDocument, examine
-from commcast.model.incident import ID_PATTERN, Confidence, Kind, Status
+from commcast.model.incident import ID_PATTERN, SENTENCES, Confidence, Kind, Status
 
 LONGEST_TITLE = 200
 LONGEST_SENTENCE = 4_000
 MOST_UPDATES = 1_000
 
 # Keys whose value is a sentence: YAML must not cut it at " #".
-_SENTENCE_KEYS = {
-    *("title", "issue", "resolution", "scope", "action", "short", "internal", "nothing_new", "because"),
-    *("wrong", "right", "fixed", "remains", "if_it_persists"),
-}
+_SENTENCE_KEYS = {*SENTENCES, "title", "internal", "wrong", "right"}
 
 
 # Keys of an update that ~ takes back: from then on nothing is carried forward for them.
@@ -214,7 +211,8 @@ def check_shape(text: str, name: str, shape: type[Shape]) -> Checked[Shape]:
             what = "is empty" if document.data is None else "is not a list of keys and values"
             faults.append(document.fault((), what, "write title, severity and updates"))
         return Checked(document, None, faults)
-    problems = [(loc, _BLANK) for loc in _blanks(document.data, ()) if not _takes_back(document, loc)]
+    back = {each for each in document.nulls if each[0] == "updates" and each[2:3] and each[2] in TAKEN_BACK}
+    problems = [(loc, _BLANK) for loc in _blanks(document.data, ()) if loc not in back]
     written, found = _validated(shape, document.data)
     if not found and not problems:
         return Checked(document, written, faults)
@@ -260,12 +258,6 @@ def _blanks(value: Any, loc: Loc) -> Iterator[Loc]:
             yield (*loc, step)
         else:
             yield from _blanks(inner, (*loc, step))
-
-
-def _takes_back(document: YamlDocument, loc: Loc) -> bool:
-    """Return whether ~ is written here for something that may be carried forward."""
-    is_in_update = loc[0] == "updates" and loc[2:3] and loc[2] in TAKEN_BACK
-    return loc in document.nulls and bool(is_in_update)
 
 
 def _fault(

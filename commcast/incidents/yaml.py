@@ -265,7 +265,7 @@ class _Builder:
             what = 'YAML drops the rest of the line after " #"'
             self.faults.append(Fault(self.document.name, event.end_mark.line + 1, comment, what, QUOTE))
         value = plain_value(text)
-        if value is None and text:
+        if value is None and text and loc:
             self.document.nulls.add(loc)
         return value
 

@@ -102,13 +102,12 @@ def released_incident(connection: Connection, incident: str) -> Incident | None:
     updates: list[Update] = []
     for row in rows:
         # Other versions store other keys; older ones had no words that hold on.
-        stored = {"words_in_force": row.facts["update"]["words"], **row.facts["update"]}
-        told = Update.model_validate(stored, extra="ignore")
+        said = {"words_in_force": row.facts["update"]["words"], **row.facts["update"]}
+        told = Update.model_validate(said, extra="ignore")
         while len(updates) < told.number - 1:
             updates.append(updates[-1] if updates else told)
         updates.append(told)
-    stored = {**rows[-1].facts["incident"], "updates": tuple(updates)}
-    return Incident.model_validate(stored, extra="ignore")
+    return Incident.model_validate({**rows[-1].facts["incident"], "updates": updates}, extra="ignore")
 
 
 def released_incidents(connection: Connection) -> frozenset[str]:

@@ -110,6 +110,13 @@ class AudienceWords(_Frozen):
     action: str | None = None
 
 
+# What an update tells readers in its author's words.
+SENTENCES = (
+    *("issue", "resolution", "scope", "action", "short", "nothing_new"),
+    *("fixed", "remains", "if_it_persists", "because"),
+)
+
+
 class Update(_Frozen):
     """One dated entry of an incident, with what earlier entries said carried forward.
 

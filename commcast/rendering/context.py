@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from commcast.config.settings import Audience, Config
 from commcast.model.incident import (
     END_STATUSES,
+    SENTENCES,
     AudienceWords,
     Channel,
     Incident,
@@ -282,14 +283,9 @@ def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock
         "phase": phase(update.status),
         "at": show(update.at),
         "timeframe": _timeframe(update.timeframe, now, show),
-        "nothing_new": update.nothing_new,
         "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
         "ended": show(update.ended),
         "duration": _duration(incident, update),
-        "fixed": update.fixed,
-        "remains": update.remains,
-        "if_it_persists": update.if_it_persists,
-        "because": update.because,
         "window": _window(update.window, now, show),
     }
 
@@ -312,7 +308,7 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
 def _words(update: Update, audience: str) -> dict[str, str | None]:
     """Return the update's sentences, those written for the audience in place of the general ones."""
     special = (update.words_in_force.get(audience) or AudienceWords()).model_dump(exclude_none=True)
-    general = update.model_dump(include={*AudienceWords.model_fields, "short"})
+    general = update.model_dump(include=set(SENTENCES))
     # The short form is one of the general words.
     return general | ({"short": None} if special else {}) | special
 

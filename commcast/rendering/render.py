@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from html.parser import HTMLParser
+from itertools import product
 from textwrap import shorten
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
@@ -17,7 +18,7 @@ from jinja2.runtime import Context
 
 from commcast.errors import Fault, TemplateError
 from commcast.files import named
-from commcast.model.incident import Incident
+from commcast.model.incident import SENTENCES, Incident
 from commcast.model.text import MAX_CHARACTERS, SmsSize, markup_in, measure, replace_lookalikes
 from commcast.rendering.fields import READER, Fields, fields_used
 from commcast.rendering.sandbox import Budget, LimitExceeded, MessageEnvironment
@@ -266,18 +267,18 @@ class Renderer:
             template.fail(problem, remedy)
 
 
-_SENTENCES = ("short", "resolution", "scope", "action", "nothing_new", "because", "remains", "if_it_persists")
-_TOLD = ("issue", "fixed", *_SENTENCES)
-
-
 def _shortened(context: Mapping[str, Any]) -> dict[str, Any]:
     """Return the context with the title in place of all sentences, and quotes of a correction cut."""
     quotes = [
         {**each, **{key: shorten(each[key], 200, placeholder=" ...") for key in ("wrong", "right")}}
         for each in context["corrections"]
     ]
-    update = {**context["update"], **dict.fromkeys(_SENTENCES), "issue": context["incident"]["title"]}
+    update = {**context["update"], **dict.fromkeys(SENTENCES), "issue": context["incident"]["title"]}
     return {**context, "update": update, "corrections": quotes}
+
+
+_TOO_LONG = f"a text would have more than {MAX_CHARACTERS:,} characters, so texts say the title instead"
+_TOO_LONG += "; add short: what texts say, in a sentence"
 
 
 def word_warnings(incident: Incident, *, is_too_long: bool) -> Iterator[Fault]:
@@ -286,20 +287,15 @@ def word_warnings(incident: Incident, *, is_too_long: bool) -> Iterator[Fault]:
     `is_too_long` means that texts say the title in place of its sentences.
     """
     said = incident.latest
-    told = {
-        (key, getattr(each, key, None)) for each in (said, *said.words_in_force.values()) for key in _TOLD
-    }
-    found = [
-        (key, text, f"{markup!r:.40} is not rendered: readers see it as it is", "write plain text")
-        for key, text in told
-        if text and (markup := markup_in(text))
-    ]
-    if is_too_long:
-        what = f"a text would have more than {MAX_CHARACTERS:,} characters, so texts say the title instead"
-        found.append(("issue", said.issue, what, "add short: what texts say, in a sentence"))
-    for key, text, what, remedy in sorted(found):
+    found = {("issue", said.issue, _TOO_LONG)} if is_too_long else set()
+    for key, each in product(SENTENCES, (said, *said.words_in_force.values())):
+        if (text := getattr(each, key, None)) and (markup := markup_in(text)):
+            found.add(
+                (key, text, f"{markup!r:.40} is not rendered: readers see it as it is; write plain text")
+            )
+    for key, text, what in sorted(found):
         line = next((each.line for each in incident.updates if getattr(each, key) == text), said.line)
-        yield Fault(incident.path, line, 0, f"{key}: {what}", remedy)
+        yield Fault(incident.path, line, 0, *f"{key}: {what}".split("; "))
 
 
 class _Compiled:

@@ -218,6 +218,7 @@ REFUSED = [
     ("# only a comment\n", "1:1: is empty"),
     *(("- a\n", "1:1: is not a list of keys"), ("title: x\nseverity: 1\n", "1:1: 'updates' is missing")),
     ("title: x\nseverity: 1\nupdates: []\n", "3:10: updates: is empty"),
+    ("title: x\nseverity: 1\nupdates: [x, {timeframe: 1h}]\n", "3:11: update 1: is not a group of keys"),
     ("title: x\nseverity: 1\nupdates: soon\n", "3:10: updates: is not a list"),
     (REOPENED + "    ended: 2026-11-21T11:29\n", "17:12: ended is before it was reopened, at 2026-11-21T11"),
 ]  # fmt: skip
