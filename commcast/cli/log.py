@@ -233,10 +233,9 @@ def _line(told: Told, zone: ZoneInfo, addresses: bool) -> str:
 def _table(record: Record, zone: ZoneInfo) -> str:
     """Return one row per notice, audience and channel: when, outcomes, providers, and the promise it made."""
     many, rows = len(record.tellings) > 1, []
-    told = [each for tellings in record.tellings.values() for each in tellings]
-    local = [
-        at.astimezone(zone) for each in told for at in (each.first_at or each.frozen_at, each.last_at) if at
-    ]
+    told = chain.from_iterable(record.tellings.values())
+    both = ((each.first_at or each.frozen_at, each.last_at) for each in told)
+    local = [at.astimezone(zone) for at in chain.from_iterable(both) if at]
     day = "%Y-%m-%d" if many or len({at.year for at in local}) > 1 else "%-d %b"
     letters = " %Z" if len({at.utcoffset() for at in local}) > 1 else ""
     for incident, tellings in record.tellings.items():

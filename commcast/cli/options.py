@@ -110,15 +110,14 @@ OPTION_OF = {
 }
 
 
-def _no(key: str) -> str:
-    """Return the option that takes a key back."""
-    return f"--no-{OPTION_OF[key].removeprefix('--')}"
+# The options that take a key back.
+_NO = {key: f"--no-{OPTION_OF[key].removeprefix('--')}" for key in TAKEN_BACK}
 
 
 def _of_key(key: str, help: str) -> Any:
     """Return the type of the parameter for a key of the incident file, with its option."""
     if key in TAKEN_BACK:
-        help = f"{help} {_no(key)} takes it back."
+        help = f"{help} {_NO[key]} takes it back."
     if key == "severity":
         return Annotated[int | None, _option(help, parser=_severity, metavar="1-4")]
     if key in {"audiences", "check_in"}:
@@ -129,7 +128,7 @@ def _of_key(key: str, help: str) -> Any:
 _SHARED = {
     "incident": IncidentArgument,
     **{key: _of_key(key, help) for key, help in _HELP_OF_KEYS.items()},
-    **{f"no_{key}": Annotated[bool, typer.Option(_no(key), hidden=True)] for key in TAKEN_BACK},
+    **{f"no_{key}": Annotated[bool, typer.Option(_NO[key], hidden=True)] for key in TAKEN_BACK},
     "edit": EditOption,
     "late": LateOption,
     "yes": YesOption,
@@ -236,7 +235,7 @@ def written_keys(parameters: Mapping[str, Any]) -> dict[str, Any]:
     tilde = ("~", str(Path("~").expanduser()))  # what a shell makes of ~ without quotes
     back = {key for key in TAKEN_BACK if keys.get(f"no_{key}") or "".join(keys.get(key) or ()) in tilde}
     if both := [key for key in back if keys.get(f"no_{key}") and keys.get(key)]:
-        refuse(OPTION_OF[both[0]], "is written and taken back", f"leave out {_no(both[0])}")
+        refuse(OPTION_OF[both[0]], "is written and taken back", f"leave out {_NO[both[0]]}")
     if isinstance(keys.get("affected"), str):
         keys["affected"] = [part.strip() for part in keys["affected"].split(",") if part.strip()]
     keys = {key: value for key, value in keys.items() if key in OPTION_OF and value not in (None, [], ())}

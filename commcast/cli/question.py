@@ -203,10 +203,8 @@ _QUOTED = ("scope", "action", "short")  # of the rest readers notice themselves 
 
 def _carried(incident: Incident) -> Iterator[str]:
     """Yield what the newest update says because an earlier one did, and what it no longer says."""
-    now, before = incident.latest, incident.updates[-2:][0]
-    if now is before:
-        return
-    said = {key: (old, getattr(now, key)) for key in _CARRIED if (old := getattr(before, key))}
+    now, before = incident.latest, next(reversed(incident.updates[:-1]), None)
+    said = {key: (old, getattr(now, key)) for key in _CARRIED if (old := getattr(before, key, None))}
     shown = {
         key: f'{key} "{str(old)[:80].rstrip(".")}"' if key in _QUOTED else key
         for key, (old, _) in said.items()

@@ -240,7 +240,5 @@ class _TrialRenderer:
             previous=incident.update(update.number - 1) if update.number > 1 else None,
             occasion=Occasion(next_word=next_word(reader.level, channel, by_email=values["by_email"])),
         )
-        if channel is Channel.EMAIL:
-            renderer.email(context, values)
-            return False
-        return renderer.sms(context, values).is_shortened
+        content = (renderer.email if channel is Channel.EMAIL else renderer.sms)(context, values)
+        return getattr(content, "is_shortened", False)

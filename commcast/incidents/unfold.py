@@ -43,7 +43,6 @@ _NOT_BEGUN = END_STATUSES | {Status.EXPECTED}
 _OF_THE_FILE = ("severity", "affected", "audiences", "owner", "backup")
 _WORDS = tuple(AudienceWords.model_fields)
 _SAID_AFRESH = (*_WORDS, "short")  # closed by an end, written again at a reopening
-_STANDS_FOR = {"issue", "scope", "action"}  # of which `short` is the short form
 _AS_WRITTEN = ("nothing_new", "internal", "fixed", "remains", "if_it_persists", "because", "wrong", "right")
 
 
@@ -303,7 +302,7 @@ class Unfolding:
             for key in _SAID_AFRESH:
                 self.said.values.pop(key, None)
             self.said.timeframe = None
-        if entry.model_fields_set & _STANDS_FOR:
+        if entry.model_fields_set & {"issue", "scope", "action"}:  # of which it is the short form
             self.said.values.pop("short", None)
         for key in entry.model_fields_set.intersection((*_OF_THE_FILE, *_SAID_AFRESH)):
             self.said.values[key] = getattr(entry, key)

@@ -140,9 +140,7 @@ def _refuse(text: str, name: str) -> Fault | None:
     if found:
         remedy = "save it as UTF-8" if found[0] == "\0" else "delete it"
         before = text[: found.start()].rpartition("\n")[2][-20:].lstrip()
-        what = f"control character {named(found[0])} is not allowed" + (
-            f", after {before!r}" if before else ""
-        )
+        what = f"control character {named(found[0])} is not allowed{before and f', after {before!r}'}"
         return Fault(name, *line_and_column(text, found.start()), _shown(what), remedy)
     lines = text.split("\n")
     if len(lines) > _MOST_LINES:

@@ -168,9 +168,7 @@ def put_right(text: str, wrong: str, right: str) -> str:
         behind = found.string[found.end() : found.end() + 1]
         return words[:-1] if behind and behind in _STOPS and words[-1:] in _ENDS else words
 
-    if pattern.search(text):
-        return pattern.sub(instead, text)
-    return pattern.sub(instead, _plain(text)) if pattern.search(_plain(text)) else text
+    return next((pattern.sub(instead, each) for each in (text, _plain(text)) if pattern.search(each)), text)
 
 
 def put_title_right(title: str, wrong: str, right: str) -> str:

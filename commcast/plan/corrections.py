@@ -92,9 +92,7 @@ def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
     """
     fixed = partial(put_right, wrong=wrong, right=right)
     texts = {key: text for key in _WORDS if (text := getattr(update, key))}
-    keys: dict[str, Any] = {
-        key: fixed(text) for key, text in texts.items() if key == "short" or holds(text, wrong)
-    }
+    keys: dict[str, Any] = {k: fixed(text) for k, text in texts.items() if k == "short" or holds(text, wrong)}
     if update.is_end:
         keys |= {"status": update.status.value, "ended": update.ended}
         keys |= {key: fixed(text) for key in _OF_AN_END if (text := getattr(update, key))}

@@ -124,8 +124,7 @@ LARGEST_HTML = 100_000  # bytes; Gmail cuts an email at 102 KB
 LARGEST_TEXT = 50_000  # bytes
 LONGEST_SUBJECT = 255  # characters
 # Line separators, C0 and C1 (a terminal obeys them), and overrides that reverse the reading direction.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
-_HALF = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud800-\udfff]")
 _FINE = bytes((9, 10, *range(32, 127)))  # of ASCII
 
 Pieces = Sequence[str]
@@ -334,8 +333,7 @@ class _Compiled:
     def check_characters(self, part: str, text: str) -> None:
         if text.isascii() and not text.encode().translate(None, _FINE):
             return
-        found = _CONTROL.search(text) or _HALF.search(text)
-        if found:
+        if found := _CONTROL.search(text):
             what = f"the {part} has the control character {named(found[0])}"
             self.fail(what, "remove it from the incident, the template or the list")
 
