@@ -292,6 +292,7 @@ def _named(fault: Fault, lines: list[str]) -> Fault:
     key = next((key for key in keys if key in OPTION_OF), "")
     option = OPTION_OF.get(key, "")
     remedy = fault.remedy.replace("remove the line", f"leave {option} out") if option else fault.remedy
+    remedy = remedy.replace("because: …", '--because "…"')
     return Fault(option, 0, 0, fault.what.removeprefix(f"{key}: "), remedy)
 
 

@@ -21,7 +21,7 @@ LONGEST_SENTENCE = 4_000
 MOST_UPDATES = 1_000
 
 # Keys whose value is a sentence: YAML must not cut it at " #".
-_SENTENCE_KEYS = {*SENTENCES, "title", "internal", "wrong", "right"}
+_SENTENCE_KEYS = {*SENTENCES, "title", "internal", "wrong", "right", "postmortem"}
 
 
 # Keys of an update that ~ takes back: from then on nothing is carried forward for them.
@@ -47,7 +47,6 @@ def _one_line(text: str) -> str:
 
 
 def _link_or_words(text: str) -> str:
-    text = _one_line(text)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S", text) and not re.match(r"https?://[^/\s]", text):
         raise ValueError("is not a web address; write https://…, or plain text")
     return text
@@ -155,8 +154,8 @@ class IncidentFile(_File):
         None, description="Short enough to say on the phone; left out: the file's name"
     )
     started: Moment | None = Field(None, description="When it began; left out: the first update's `at`")
-    postmortem: Annotated[OneLine, AfterValidator(_link_or_words)] | None = Field(
-        None, description="Where the review is, or when it will be there"
+    postmortem: Annotated[Sentence, AfterValidator(_link_or_words)] | None = Field(
+        None, description="After the end: the review itself, or where it is, or when it will be there"
     )
 
 

@@ -15,6 +15,7 @@ _HINTS = {
     "promise": "If nothing is new, say just that. Paste this and finish the sentence:",
     "late": "Say where things stand, even if nothing is new. Paste this and finish the sentence:",
     "untold": "Every tick tries again; commcast log says why. To try now:",
+    "provider": "Every tick tries again. To look closer:",
     "held": "Say where things stand; your update takes over. Paste this and finish the sentence:",
     "draft": "Nothing is sent until somebody says yes:",
     "estimate": "Tell readers what to expect now:",
@@ -33,7 +34,7 @@ def nudge_context(
         "organisation": {"name": config.organisation.name},
         "incident": {
             "id": incident.id,
-            "title": incident.title,
+            "title": incident.title_as_of(),
             "label": f"SEV-{latest.severity} " if incident.kind is Kind.INCIDENT else "",
         },
         "nudge": {
@@ -67,7 +68,7 @@ def command_document(
         "why": nudge.why,
         "organisation": config.organisation.name,
         "incident": incident.id,
-        "title": incident.title,
+        "title": incident.title_as_of(),
         "severity": incident.latest.severity,
         "people": list(people),
         "deadline": nudge.deadline.isoformat() if nudge.deadline else None,

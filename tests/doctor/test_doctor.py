@@ -241,6 +241,9 @@ def test_old_history_stays_quiet_over_an_adopted_ledger(tmp_path: Path) -> None:
     assert not (tmp_path / ".commcast" / "ledger.db").exists()
     result = run("doctor", "--adopt-ledger", "--yes", folder=tmp_path)
     assert "18 updates count as told elsewhere" in result.stdout
+    assert "old0 is open" in result.stderr
+    assert 'commcast update old0 --nothing-new "…" --next ' in result.stderr
+    assert "old1 is open" not in result.stderr
     assert run("tick", folder=tmp_path).output == ""
     for name in ("pay7", "old0", "old5"):
         run("send", name, "--yes", folder=tmp_path)
