@@ -69,7 +69,8 @@ def doctor(
     from commcast.doctor.dns import DnsQuestion, mail_domain
     from commcast.doctor.providers import providers
 
-    found = find_folder(folder)
+    asks = connect or dns or bool(dns_server or dkim_selector)
+    found = find_folder(folder, shows=not (adopt_ledger or asks))
     if adopt_ledger:
         adopt(found, yes=yes)
     outside: list[Look] = [lambda config: providers(config, clock, connect=connect)]

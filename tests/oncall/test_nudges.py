@@ -131,6 +131,10 @@ def test_both_ends_of_a_window_are_nudged_for() -> None:
         found = [[*nudges(told, moment - before * MINUTE)] for before in (31, 30, 10)]
         assert [[each.id.rpartition(":")[2] for each in some] for some in found] == [[], ["30m"], ["10m"]]
         assert {nudge.line for some in found for nudge in some} == {f"commcast {verb} pay7"}
+    said = working.history.said[0]._replace(promised=window.start + 40 * MINUTE)
+    working.history = replace(working.history, said=(said,))
+    (nudge,) = nudges(working, window.start + 41 * MINUTE)  # nothing begins or ends then
+    assert nudge.line.startswith("commcast update pay7 --nothing-new")
     assert first_nudge(planned.incident.latest, AT, window.start + GRACE) == window.start - 30 * MINUTE
 
 
