@@ -84,10 +84,11 @@ def schema(
     Example: commcast schema incident > incident.schema.json
     """
     from commcast.config.load import config_schema
-    from commcast.incidents.schema import incident_schema, preset_schema
+    from commcast.incidents.schema import IncidentFile, PresetFile, json_schema
 
-    make = {"incident": incident_schema, "config": config_schema, "preset": preset_schema}[of]
-    show(json.dumps(make(), indent=2, ensure_ascii=False))
+    shape = PresetFile if of is Document.PRESET else IncidentFile
+    found = config_schema() if of is Document.CONFIG else json_schema(shape)
+    show(json.dumps(found, indent=2, ensure_ascii=False))
 
 
 def templates(

@@ -39,10 +39,11 @@ def notice_in_words(notice: str, number: int) -> str:
 
 
 def clock_in(zone: ZoneInfo, at: datetime, reference: datetime) -> str:
-    """Return a time as clocks in `zone` show it, with its day if that is not the day of `reference`."""
-    local = at.astimezone(zone)
-    same = local.date() == reference.astimezone(zone).date()
-    return f"{local:%H:%M}" if same else f"{local.day} {local:%b %H:%M}"
+    """Return a time as clocks in `zone` show it, with what is not that of `reference`: day, year, zone."""
+    local, then = at.astimezone(zone), reference.astimezone(zone)
+    shown = f"{local:%H:%M}" if local.utcoffset() == then.utcoffset() else f"{local:%H:%M %Z}"
+    year = "" if local.year == then.year else f"{local.year} "
+    return shown if local.date() == then.date() else f"{local.day} {local:%b} {year}{shown}"
 
 
 def other_stories(plan: Plan, when: When) -> Iterator[str]:

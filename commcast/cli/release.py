@@ -161,7 +161,8 @@ def _ask(look: Look, said: VerbInput) -> datetime:
     good_until = look.good_until(asked_at)
     if said.yes:
         when = clock_of(desk.config, desk.now)
-        for line in [*rows_left_out(tally), *question.lasting_lines(desk, tally, when)]:
+        warned = question.word_warnings(plan, tally)
+        for line in [*rows_left_out(tally), *question.lasting_lines(desk, tally, when), *warned]:
             say(line)
         return good_until
     if not prompt.at_terminal():

@@ -21,6 +21,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from commcast.model.incident import ID_PATTERN, Channel, Severity, View
 from commcast.model.message import read_mailbox
@@ -418,13 +419,13 @@ class Send(ConfigTable):
 
 
 class Tick(ConfigTable):
-    """What `tick` accepts as a release, how long before a promise it acts, and which URL it requests then.
+    """How long before a promise `tick` acts, and which URL it requests then.
 
     `heartbeat_url` may be `env:NAME`, because it may contain a token. `heartbeat_private` allows an address
     in a private network.
     """
 
-    release: Literal["never", "committed"] = "never"
+    release: SkipJsonSchema[Literal["never"]] = "never"  # the only way there is yet
     hold_before: Length = timedelta(minutes=3)
     heartbeat_url: SecretUrl = ""
     heartbeat_private: bool = False
@@ -470,11 +471,6 @@ class Config(ConfigTable):
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.organisation.zone)
-
-    @property
-    def not_served(self) -> tuple[str, ...]:
-        """The keys in use that this version accepts but does not act on yet."""
-        return () if self.tick.release == "never" else ("tick.release",)
 
     def per_second(self, channel: Channel) -> float:
         """Return how many messages per second the provider of a channel may get, 0 for no limit."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from commcast.config.load import load_config
-from commcast.config.settings import CONFIG_NAME, Config
+from commcast.config.settings import Config
 from commcast.errors import Fault, InputError
 from commcast.incidents.load import INCIDENTS_FOLDER, load_incident, load_incidents
 from commcast.incidents.presets import PRESETS_FOLDER, list_presets
@@ -24,7 +24,7 @@ from commcast.plan.cadence import lateness_faults, promises
 from commcast.plan.notices import audiences_of
 from commcast.recipients.lists import open_recipients
 from commcast.rendering.context import Occasion, build_context, next_word, recipient_values
-from commcast.rendering.render import Renderer
+from commcast.rendering.render import Renderer, word_warnings
 from commcast.rendering.templates import Templates, shipped_templates
 
 
@@ -54,10 +54,6 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
     findings = Findings()
     with findings.noting():
         config = load_config(folder)
-        findings.warnings.extend(
-            Fault(CONFIG_NAME, 0, 0, f"{key} has no effect yet", "this version ignores it")
-            for key in config.not_served
-        )
         incidents = _incidents(config, files, now, findings)
         for incident in incidents:
             findings.add(lateness_faults(config, incident))
@@ -194,11 +190,13 @@ def check_words(
             with findings.noting():
                 trial.renderer(audience, channel, status, locale)
     for incident in incidents:
+        is_too_long = False
         for audience in audiences_of(incident, incident.latest, config):
             if sample := lists[audience].sample:
                 for channel in config.audiences[audience].channels:
                     with findings.noting():
-                        trial.render(incident, audience, channel, sample)
+                        is_too_long |= trial.render(incident, audience, channel, sample)
+        findings.warnings.extend(word_warnings(incident, is_too_long=is_too_long))
     findings.checked["templates"] += len(trial.by_digest)
 
 
@@ -221,8 +219,11 @@ class _TrialRenderer:
             self._by_place[place] = self.by_digest[wording.digest]
         return self._by_place[place]
 
-    def render(self, incident: Incident, audience: str, channel: Channel, reader: Recipient) -> None:
-        """Render the newest update for one reader. Raises TemplateError."""
+    def render(self, incident: Incident, audience: str, channel: Channel, reader: Recipient) -> bool:
+        """Render the newest update for one reader; return whether a text got too long for its sentences.
+
+        Raises TemplateError.
+        """
         update = incident.latest
         renderer = self.renderer(audience, channel, update.status, reader.locale)
         values = recipient_values(reader, self._config.audiences[audience])
@@ -238,7 +239,5 @@ class _TrialRenderer:
             previous=incident.update(update.number - 1) if update.number > 1 else None,
             occasion=Occasion(next_word=next_word(reader.level, channel, by_email=values["by_email"])),
         )
-        if channel is Channel.EMAIL:
-            renderer.email(context, values)
-        else:
-            renderer.sms(context, values)
+        content = (renderer.email if channel is Channel.EMAIL else renderer.sms)(context, values)
+        return getattr(content, "is_shortened", False)

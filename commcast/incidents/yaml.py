@@ -20,7 +20,7 @@ from ruamel.yaml.events import (
 )
 
 from commcast.errors import Fault, InputError, in_order
-from commcast.files import FORBIDDEN, line_and_column
+from commcast.files import FORBIDDEN, line_and_column, named
 from commcast.incidents.yaml_lines import plain_value
 
 _LONGEST_FAULT = 300
@@ -42,12 +42,16 @@ class YamlPlace(NamedTuple):
 
 @dataclass(slots=True)
 class YamlDocument:
-    """A file's data (dict, list, str, int, float, bool, None), each value's place, and the text's faults."""
+    """A file's data (dict, list, str, int, float, bool, None), each value's place, and the text's faults.
+
+    `nulls` are the places where ~ or null is written, which is not the same as nothing.
+    """
 
     name: str
     data: Any = None
     places: dict[Loc, YamlPlace] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    nulls: set[Loc] = field(default_factory=set)
 
     def place(self, loc: Loc) -> tuple[int, int]:
         """Return line and column of the value at `loc`, or of the nearest value around it."""
@@ -135,8 +139,9 @@ def _refuse(text: str, name: str) -> Fault | None:
     found = _NOT_IN_FILES.search(text)
     if found:
         remedy = "save it as UTF-8" if found[0] == "\0" else "delete it"
-        what = f"control character U+{ord(found[0]):04X} is not allowed"
-        return Fault(name, *line_and_column(text, found.start()), what, remedy)
+        before = text[: found.start()].rpartition("\n")[2][-20:].lstrip()
+        what = f"control character {named(found[0])} is not allowed{before and f', after {before!r}'}"
+        return Fault(name, *line_and_column(text, found.start()), _shown(what), remedy)
     lines = text.split("\n")
     if len(lines) > _MOST_LINES:
         return Fault(name, _MOST_LINES, 1, f"has more than {_MOST_LINES} lines", "shorten it")
@@ -257,7 +262,10 @@ class _Builder:
         if comment and loc and loc[-1] in self.sentences:
             what = 'YAML drops the rest of the line after " #"'
             self.faults.append(Fault(self.document.name, event.end_mark.line + 1, comment, what, QUOTE))
-        return plain_value(text)
+        value = plain_value(text)
+        if value is None and text and loc:
+            self.document.nulls.add(loc)
+        return value
 
     def _comment_behind(self, event: Any) -> int:
         """Return the column of a comment on the line on which this unquoted text ends, 0 for none."""

@@ -101,11 +101,13 @@ def released_incident(connection: Connection, incident: str) -> Incident | None:
         return None
     updates: list[Update] = []
     for row in rows:
-        told = Update.model_validate(row.facts["update"])
+        # Other versions store other keys; older ones had no words that hold on.
+        said = {"words_in_force": row.facts["update"]["words"], **row.facts["update"]}
+        told = Update.model_validate(said, extra="ignore")
         while len(updates) < told.number - 1:
             updates.append(updates[-1] if updates else told)
         updates.append(told)
-    return Incident.model_validate({**rows[-1].facts["incident"], "updates": tuple(updates)})
+    return Incident.model_validate({**rows[-1].facts["incident"], "updates": updates}, extra="ignore")
 
 
 def released_incidents(connection: Connection) -> frozenset[str]:

@@ -154,8 +154,6 @@ def test_each_kind_of_file_is_judged(bench: Bench) -> None:
     assert "templates/customers/sms.txt.j2:1" in lint()
     (bench.folder / "commcast.toml").write_text("[organisation]\n")
     assert "commcast.toml" in lint()
-    write_desk(bench.folder, extra='[tick]\nrelease = "committed"')
-    assert "tick.release has no effect yet" in run("lint", folder=bench.folder, expect=2).stderr
 
 
 def test_what_is_left_out_of_a_list_is_a_warning(bench: Bench) -> None:

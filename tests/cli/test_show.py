@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import update
 
 from commcast.cli import status as watching
+from commcast.cli.log import Record, _table
 from commcast.cli.preview import _result_of
 from commcast.cli.status import Watch, picture
 from commcast.config.load import load_config
@@ -27,6 +29,7 @@ from commcast.ledger.oncall import offer, take
 from commcast.ledger.store import ledger_path
 from commcast.ledger.tables import stamp
 from commcast.model.message import Blame, Outcome, OutcomeKind
+from commcast.report.story import Shape, Telling
 from tests.support import terminal
 from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident, write_list
 from tests.support.providers import FakeAdapter, saying
@@ -768,6 +771,20 @@ def test_the_log_tells_who_was_told_when_by_whom_and_what_was_promised(told: Pat
     keys = "incident notice number channel audience state reason count changed_at"
     assert {" ".join(each) for each in document["said"]} == {keys}
     assert [each["by"] for each in document["nudges"]] == ["email", "command"]
+
+
+def test_the_log_names_the_zone_where_its_clocks_change_and_both_years() -> None:
+    def shown(first: datetime, minutes: int) -> str:
+        last = first + timedelta(minutes=minutes)
+        telling = Telling(
+            "update:1", Shape.UPDATE, 1, "email", "customers", first, first, last, {"accepted": 2}
+        )
+        stated = {("pay7", "update:1", "email", "customers"): first + timedelta(days=1)}
+        return _table(Record([], {"pay7": [telling]}, stated), ZoneInfo("Europe/Berlin"))
+
+    summer = shown(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), 60)
+    assert "25 Oct 02:30 CEST-02:30 CET" in summer and "26 Oct 01:30 CET" in summer
+    assert "2026-12-31 23:50-1 Jan 2027 00:10" in shown(datetime(2026, 12, 31, 22, 50, tzinfo=UTC), 20)
 
 
 def test_a_message_that_took_a_while_shows_its_first_and_last_reader(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ ADDED = [
     ("empty", PRESET, 7, "severity: 2 … timeframe: 30m … by card."),
     ("empty", f"{CARD} --started {BEFORE:%H:%M}", 7, f"started: {BEFORE:%Y-%m-%dT%H:%M}+00:00"),
     ("told", "update --nothing-new 'At 60%.' --next 20m", 6, "nothing_new: At 60%. … next_update: 20m"),
+    ("told", "update --no-scope --action '~' --no-audience", 6, "audiences: ~ … scope: ~ … action: ~"),
+    ("told", f"update --scope {Path.home()}", 6, "scope: ~"),  # a shell's ~
     ("told", "update --next 26h --because 'A part comes then.'", 6, "A part comes then. … next_update: 26h"),
     ("told", REDATED, 6, f"by {TOMORROW:%Y-%m-%dT%H:%M}"),
     ("told", f"{RESOLVE} --remains Slips.", 7, "status: resolved … Done. … remains: Slips. … ended: "),
@@ -137,6 +139,11 @@ REFUSED = [
     *(("empty", f"{SEVERITY} {typed!r}", f"to 4, not {typed!r}") for typed in ("one", "0", "1.5", "")),
     *(("empty", f"declare {typed}", NEARLY) for typed in ("Payments", "' payment'")),
     ("empty", UPDATE, "commcast declare"),
+    (
+        "told",
+        "update --action Wait. --no-action",
+        "--action: is written and taken back; leave out --no-action",
+    ),
     ("two", UPDATE, "card1, sign1"),
     ("told", "update", "nothing new to send"),
     ("told", f"update --timeframe 'by {GONE:%H:%M}'", f"{PASSED} … 'by {TOMORROW:%Y-%m-%dT%H:%M}'"),

@@ -54,8 +54,6 @@ LIMIT = "[providers.sendgrid]\nper_second = 12.5\n"
         (CADENCE, lambda c: c.cadence_of(1).audiences, {"customers": HOUR / 4}),
         ('[channels.sms]\nquiet = "21:00-08:00"\n', lambda c: c.channels.sms.quiet, (time(21), time(8))),
         ('[send]\ntolerate = "2.5%"\n', lambda c: c.send.tolerate, 0.025),
-        ('[silence]\ncustomers = "hold"\n', lambda c: c.not_served, ()),
-        ('[tick]\nrelease = "committed"\n', lambda c: c.not_served, ("tick.release",)),
         (SENDGRID, lambda c: c.providers.sendgrid.base_url, "https://api.sendgrid.com"),
         (SENDGRID, lambda c: c.providers.sendgrid.batch, 250),
         (TWILIO + 'from = "A"\n', lambda c: c.providers.twilio.base_url, "https://api.twilio.com"),
@@ -72,6 +70,7 @@ def test_what_settings_mean(tmp_path: Path, more: str, ask: Callable[[Any], obje
 def test_the_schema_describes_what_is_written() -> None:
     schema = config_schema()
     assert "folder" not in schema["properties"]
+    assert "release" not in schema["$defs"]["Tick"]["properties"]  # it does nothing
     assert set(schema["$defs"]["Cadence"]["properties"]) == {"first", "every"}
     assert set(schema["$defs"]["Silence"]["properties"]) == {"severities", "steps", "then"}
     assert "PT" not in str(schema)
@@ -102,6 +101,7 @@ REFUSED_BELOW = [
     ("[send]\nunsubscribe = 'javascript:alert(1)'\n", "web address"),
     ("[send]\nconfirm_above = 'many'\n", "send.confirm_above: is not a whole number; write one"),
     ("[send]\nsms_price = 'x'\n", "send.sms_price: is not a number; write one"),
+    ("[tick]\nrelease = 'committed'\n", "tick.release: is not known; write 'never'"),
     ("[send]\nbad_rows = 'keep'\n", "send.bad_rows: is not known; write 'skip' or"),
     ("provider = 'pigeon'", "unknown email provider 'pigeon'; use outbox, smtp or sendgrid"),
     ("provider = 'smtp'", "channels.email.provider: smtp has no settings; add [providers.smtp]"),

@@ -233,7 +233,7 @@ def test_the_table_refuses_a_second_row_for_one_notice_channel_and_address(
     broadcast = fill(ledger, "a", finish=False)
     words = do(ledger, broadcasts.add_composition, broadcast.id, desk.WORDS)
     again = replace(ROW, key="a", address="second", composition=words)
-    do(ledger, broadcasts.add_rows, broadcast, [again], NOW)
+    do(ledger, desk.add_rows, broadcast, [again])
     assert list(told(ledger)) == ["a"]
     columns = ", ".join(each.name for each in schema.delivery.c if each.name != "id")
     with pytest.raises(IntegrityError), ledger.write() as connection:

@@ -17,7 +17,21 @@ from commcast.ledger.store import Ledger
 from commcast.ledger.tables import BroadcastState, State
 from commcast.model.message import OutcomeKind
 from tests.ledger.conftest import ask, do, rewrite
-from tests.support.desk import ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told, yes_to
+from tests.support.desk import (
+    ME,
+    NOW,
+    OTHER,
+    ROW,
+    WORDS,
+    add_rows,
+    answer,
+    claim,
+    fill,
+    said,
+    states,
+    told,
+    yes_to,
+)
 
 TICK = timedelta(microseconds=1)
 FIRST: dict[str, Any] = {"incident": "pay7", "notice": "update:1", "number": 1, "channel": "email"}
@@ -52,7 +66,7 @@ def test_who_fills_a_broadcast(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, 
         assert do(ledger, freeze.begin_freeze, owner=ME, now=NOW + later, **FIRST) == (found, False)
         assert not do(ledger, finish_freeze, [there], ME, NOW)
         with pytest.raises(TryAgain, match="taken this broadcast over"):
-            do(ledger, freeze.add_rows, there, [replace(ROW, key="b", address="b")], NOW)
+            do(ledger, add_rows, there, [replace(ROW, key="b", address="b")])
         assert states(ledger) == {}
 
 
@@ -64,7 +78,7 @@ def test_nothing_opens_unless_all_can_and_then_once(ledger: Ledger) -> None:
     assert do(ledger, finish_freeze, [mine], ME, NOW)
     assert not do(ledger, finish_freeze, [mine], ME, NOW)
     with pytest.raises(TryAgain):  # nothing goes into a list that is frozen
-        do(ledger, freeze.add_rows, mine, [replace(ROW, key="b", address="b")], NOW)
+        do(ledger, add_rows, mine, [replace(ROW, key="b", address="b")])
     assert told(ledger).keys() == {"a", "+1"}
 
 

@@ -76,7 +76,7 @@ def test_who_was_told_twice_is_one_reader_as_last_frozen_with_words(ledger: Ledg
     rewrite(ledger, schema.delivery.c.state == State.HELD, composition=None)
     (found,) = ask(ledger, history.told_people, "pay7", "email", "update:4")
     assert (found.key, found.audience, found.zone) == ("a", "support", "UTC")
-    assert found.recipient == {"name": "Ann Two"}
+    assert found.values == {"name": "Ann Two"}
 
 
 def test_an_incident_stands_where_its_frozen_broadcasts_stand(ledger: Ledger) -> None:
