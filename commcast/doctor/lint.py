@@ -1,4 +1,4 @@
-"""Finds everything that is wrong in a desk's folder, without a ledger: what `commcast lint` shows."""
+"""Finds everything that is wrong in a desk's folder: what `commcast lint` shows."""
 
 from __future__ import annotations
 
@@ -6,20 +6,29 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
+from functools import partial
 from itertools import product
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import Connection
+
 from commcast.config.load import load_config
 from commcast.config.settings import CONFIG_NAME, Config
-from commcast.errors import Fault, InputError
+from commcast.errors import Fault, InputError, LedgerError
+from commcast.incidents.editor import fill_times
 from commcast.incidents.load import INCIDENTS_FOLDER, load_incident, load_incidents
 from commcast.incidents.presets import PRESETS_FOLDER, list_presets
+from commcast.incidents.unfold import ReleasedAt
+from commcast.ledger.releases import read_releases, release_times, released_facts
+from commcast.ledger.store import ledger_path, open_copy
 from commcast.model.incident import Channel, Incident, Recipient, Status
+from commcast.model.release import changed
+from commcast.model.times import write_instant
 from commcast.plan.cadence import lateness_faults, promises
 from commcast.plan.notices import audiences_of
 from commcast.recipients.lists import open_recipients
@@ -30,11 +39,15 @@ from commcast.rendering.templates import Templates, shipped_templates
 
 @dataclass
 class Findings:
-    """What lint found. `checked` counts what was checked, by kind; warnings are not failures."""
+    """What lint found. `checked` counts what was checked, by kind; warnings are not failures.
+
+    `fixed` are the lines that were written into files.
+    """
 
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)
+    fixed: list[str] = field(default_factory=list)
 
     def add(self, faults: Iterable[Fault]) -> None:
         """Keep each fault once: the same template fails for many incidents."""
@@ -49,8 +62,11 @@ class Findings:
             self.add(error.faults)
 
 
-def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
-    """Return everything that is wrong in a folder, or in these of its incident files."""
+def find_faults(folder: Path, files: list[Path], now: datetime, *, fix: bool = False) -> Findings:
+    """Return everything that is wrong in a folder, or in these of its incident files.
+
+    Where there is a ledger, what was released is compared. `fix` writes back the times that files have lost.
+    """
     findings = Findings()
     with findings.noting():
         config = load_config(folder)
@@ -58,9 +74,10 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
             Fault(CONFIG_NAME, 0, 0, f"{key} has no effect yet", "this version ignores it")
             for key in config.not_served
         )
-        incidents = _incidents(config, files, now, findings)
-        for incident in incidents:
-            findings.add(lateness_faults(config, incident))
+        with _ledger(config, findings) as ledger:
+            incidents = _incidents(config, files, now, findings, release_times(ledger) if ledger else {})
+            for incident in incidents:
+                _compare(config, incident, ledger, findings, fix=fix)
         with findings.noting():
             if not files:
                 findings.warnings.extend(unread_files(config))
@@ -70,7 +87,43 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
     return findings
 
 
-def _incidents(config: Config, files: list[Path], now: datetime, findings: Findings) -> list[Incident]:
+@contextmanager
+def _ledger(config: Config, findings: Findings) -> Iterator[Connection | None]:
+    """Yield a connection to a copy of the ledger, None if there is none, or none that can be read."""
+    with ExitStack() as stack:
+        try:
+            copy = stack.enter_context(open_copy(ledger_path(config.folder), config.desk))
+            connection = stack.enter_context(copy.read()) if copy else None
+        except LedgerError as error:
+            connection = None
+            what = f"what was released cannot be compared: {error}"
+            findings.warnings.append(Fault("", 0, 0, what))
+        yield connection
+
+
+def _compare(
+    config: Config, incident: Incident, ledger: Connection | None, findings: Findings, *, fix: bool
+) -> None:
+    """Compare an incident's file with what was released of it."""
+    releases = read_releases(ledger, incident.id) if ledger else {}
+    findings.add(lateness_faults(config, incident, releases))
+    if ledger is not None:
+        findings.add(changed(incident, releases, partial(released_facts, ledger, incident.id)))
+    lost = [each for each in incident.updates if each.number in releases and not each.at_written]
+    with findings.noting():
+        if fix and lost:
+            fill_times(config.folder / incident.path, {each.number: each.at for each in lost})
+            findings.fixed += [f"{incident.path}: at of update {each.number}" for each in lost]
+            return
+    for each in lost:
+        what = f"update {each.number} was released and has lost its line `at`"
+        remedy = f"add at: {write_instant(each.at)}, or run: commcast lint --fix"
+        findings.warnings.append(Fault(incident.path, each.line, 0, what, remedy))
+
+
+def _incidents(
+    config: Config, files: list[Path], now: datetime, findings: Findings, released_at: ReleasedAt
+) -> list[Incident]:
     """Return the incidents that can be read, of these files or of all."""
     findings.checked["incidents"] += len(files)
     found: list[Incident] = []
@@ -79,10 +132,10 @@ def _incidents(config: Config, files: list[Path], now: datetime, findings: Findi
         anchored = config.model_copy(update={"folder": config.folder.absolute()})
         for file in files:
             with findings.noting():
-                found.append(load_incident(Path.cwd() / file, anchored, now))
+                found.append(load_incident(Path.cwd() / file, anchored, now, released_at))
         return found
     with findings.noting():
-        loaded = load_incidents(config, now)
+        loaded = load_incidents(config, now, released_at=released_at)
         findings.checked["incidents"] += len(loaded.incidents) + len(loaded.broken)
         for error in loaded.broken.values():
             findings.add(error.faults)
