@@ -173,9 +173,11 @@ class TwilioProvider(ConfigTable):
 
 
 class OutboxProvider(ConfigTable):
-    """Files instead of a provider: nothing is sent."""
+    """Files instead of a provider: nothing is sent. `connections` are the files written at the same time."""
 
     folder: str = "outbox"
+    connections: Connections = 8
+    per_second: Rate = 0
 
 
 class Providers(ConfigTable):
@@ -193,9 +195,10 @@ CONFIG_NAME = "commcast.toml"
 
 
 def _unsubscribe(url: str) -> str:
-    if url.startswith("mailto:") and "@" in url and not re.search(r"[\s<>,]", url):
-        return url
-    return web_url(url)
+    if not url.startswith("mailto:"):
+        return web_url(url)
+    _mailbox(url.removeprefix("mailto:").partition("?")[0])
+    return url
 
 
 def _mailbox(text: str) -> str:
@@ -230,6 +233,10 @@ def _share(text: str) -> float:
     return float(match[1]) / 100
 
 
+def _mailbox_or_variable(text: str) -> str:
+    return text if text.startswith("env:") else _mailbox(text)
+
+
 Address = Annotated[Line, AfterValidator(_mailbox)]
 Lead = Annotated[Length, AfterValidator(_short_lead)]
 _QUIET_SCHEMA = {"type": "string", "pattern": r"^(\d\d:\d\d-\d\d:\d\d)?$", "examples": ["21:00-08:00"]}
@@ -260,7 +267,7 @@ class Person(ConfigTable):
     """Somebody who can own an incident. An address may be `env:NAME`, read only when needed."""
 
     name: Line
-    email: Line = ""
+    email: Annotated[Line, AfterValidator(_mailbox_or_variable)] = ""
     phone: Line = ""
 
 

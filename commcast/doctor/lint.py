@@ -8,33 +8,48 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from commcast.config.load import load_config
 from commcast.config.settings import CONFIG_NAME, Config
-from commcast.errors import Fault, InputError, LedgerError
+from commcast.errors import ConfigError, Fault, InputError, LedgerError
+from commcast.files import read_text_file
 from commcast.incidents.editor import fill_times
-from commcast.incidents.load import INCIDENTS_FOLDER, load_incident, load_incidents
+from commcast.incidents.load import INCIDENTS_FOLDER, incident_paths, load_incident, load_incidents
 from commcast.incidents.presets import PRESETS_FOLDER, list_presets
+from commcast.incidents.schema import IncidentFile, check_shape
 from commcast.incidents.unfold import ReleasedAt
 from commcast.ledger.releases import read_releases, release_times, released_facts
 from commcast.ledger.store import ledger_path, open_copy
-from commcast.model.incident import Channel, Incident, Recipient, Status
+from commcast.model.incident import (
+    END_STATUSES,
+    MAINTENANCE_STATUSES,
+    Channel,
+    Incident,
+    Kind,
+    Recipient,
+    Status,
+    Timeframe,
+    Update,
+    Window,
+)
 from commcast.model.release import changed
 from commcast.model.times import write_instant
 from commcast.plan.cadence import lateness_faults, promises
 from commcast.plan.notices import audiences_of
+from commcast.recipients.formats import SUFFIXES, check_list
 from commcast.recipients.lists import open_recipients
 from commcast.rendering.context import Occasion, build_context, next_word, recipient_values
 from commcast.rendering.render import Renderer
-from commcast.rendering.templates import Templates, shipped_templates
+from commcast.rendering.templates import USER, Templates, shipped_templates
 
 
 @dataclass
@@ -68,8 +83,13 @@ def find_faults(folder: Path, files: list[Path], now: datetime, *, fix: bool = F
     Where there is a ledger, what was released is compared. `fix` writes back the times that files have lost.
     """
     findings = Findings()
-    with findings.noting():
+    try:
         config = load_config(folder)
+    except ConfigError as error:
+        findings.add(error.faults)
+        _check_shapes(folder, findings)
+        return findings
+    with findings.noting():
         findings.warnings.extend(
             Fault(CONFIG_NAME, 0, 0, f"{key} has no effect yet", "this version ignores it")
             for key in config.not_served
@@ -85,6 +105,23 @@ def find_faults(folder: Path, files: list[Path], now: datetime, *, fix: bool = F
         lists = {name: _read_list(config, name, findings) for name in config.audiences}
         check_words(config, incidents, lists, findings)
     return findings
+
+
+def _check_shapes(folder: Path, findings: Findings) -> None:
+    """Check what can be checked without a configuration: keys, sentences, and the headers of lists."""
+    bare = Config.model_construct(folder=folder)  # type: ignore[call-arg]
+    with findings.noting():
+        list_presets(bare)
+    with findings.noting():
+        for path in incident_paths(bare):
+            name = f"{INCIDENTS_FOLDER}/{path.name}"
+            with findings.noting():
+                checked = check_shape(read_text_file(path, folder=folder, name=name), name, IncidentFile)
+                findings.add(checked.document.all_faults(checked.faults))
+    for path in sorted((folder / "audiences").glob("[!.]*")):
+        with findings.noting():
+            if path.suffix in SUFFIXES:
+                check_list(path, f"audiences/{path.name}")
 
 
 @contextmanager
@@ -241,12 +278,20 @@ def reaches_nobody(config: Config, name: str) -> Fault:
 def check_words(
     config: Config, incidents: Iterable[Incident], lists: Mapping[str, SampleRow], findings: Findings
 ) -> None:
-    """Compile the templates for each audience, status and language; render each incident's newest update."""
+    """Compile the templates for each audience, status and language; render each incident's newest update.
+
+    A desk's own templates are also tried on a made-up update of their status, with and without its facts.
+    """
     trial = _TrialRenderer(config)
     for audience, settings in config.audiences.items():
+        sample = lists[audience].sample
         for channel, status, locale in product(settings.channels, Status, sorted(lists[audience].locales)):
             with findings.noting():
-                trial.renderer(audience, channel, status, locale)
+                wording = trial.renderer(audience, channel, status, locale).wording
+                if sample and any(name.startswith(USER) for name in wording.sources):
+                    for facts in (_FACTS, {}):
+                        made_up = _made_up(status, facts)
+                        trial.render(made_up, audience, channel, sample._replace(locale=locale))
     for incident in incidents:
         for audience in audiences_of(incident, incident.latest, config):
             if sample := lists[audience].sample:
@@ -254,6 +299,36 @@ def check_words(
                     with findings.noting():
                         trial.render(incident, audience, channel, sample)
     findings.checked["templates"] += len(trial.by_digest)
+
+
+_FACTS: Mapping[str, Any] = dict.fromkeys(
+    ("scope", "action", "nothing_new", "internal", "fixed", "remains", "if_it_persists", "because"), "Words."
+)
+
+
+def _made_up(status: Status, facts: Mapping[str, Any]) -> Incident:
+    """Return an incident that came to a status."""
+    now = datetime(2026, 11, 21, 9, tzinfo=UTC)
+    later = now + timedelta(hours=4)
+    is_planned = status in MAINTENANCE_STATUSES
+    update = Update(
+        number=1,
+        line=0,
+        at=now,
+        at_written=True,
+        status=status,
+        severity=1,
+        issue="Words.",
+        resolution="Words.",
+        timeframe=Timeframe(latest=later if facts else None),
+        window=Window(start=now, end=later) if is_planned else None,
+        ended=now if status in END_STATUSES else None,
+        expected_at=later if status is Status.EXPECTED else None,
+        merged_into="id" if status is Status.MERGED else None,
+        **facts,
+    )
+    kind = Kind.MAINTENANCE if is_planned else Kind.INCIDENT
+    return Incident(id="id", path="", title="Words", kind=kind, started=now, updates=(update,))
 
 
 class _TrialRenderer:

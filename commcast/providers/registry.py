@@ -49,7 +49,7 @@ def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[]
         return TwilioAdapter(config.providers.twilio, Credentials.from_environment(os.environ), clock)
     from commcast.providers.outbox import OutboxAdapter
 
-    return OutboxAdapter(channel, config.folder / config.providers.outbox.folder)
+    return OutboxAdapter(channel, config.folder / config.providers.outbox.folder, config.providers.outbox)
 
 
 def records_for(config: Config, provider: str, clock: Callable[[], datetime]) -> Records | None:

@@ -300,7 +300,7 @@ NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no text are kept
 _MARK = b"\xef\xbb\xbf"  # the byte order mark that some programs write
 _SEPARATOR = re.compile(r"sep=([,;\t])[,;\t]*", re.IGNORECASE)  # Excel's own first line
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
-_SUFFIXES = _JSON_SUFFIXES | {".csv", ".tsv", ".txt"}
+SUFFIXES = _JSON_SUFFIXES | {".csv", ".tsv", ".txt"}
 
 
 def find_list(folder: Path, name: str) -> Path:
@@ -312,7 +312,7 @@ def find_list(folder: Path, name: str) -> Path:
         raise InputError.of(name, "file not found", "create it, or name another under [audiences]") from None
     if not inside:
         raise InputError.of(name, "is outside the desk's folder", "copy it into audiences/")
-    if path.suffix.lower() not in _SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise InputError.of(name, "unknown kind of list", "use a .csv, .tsv, .txt, .jsonl or .ndjson file")
     return path
 

@@ -305,8 +305,8 @@ def open_recipients(name: str, config: Config) -> RecipientList:
     """Return the list of audience `name`, its place and header already checked.
 
     A .csv or .txt has a header line and commas, semicolons or tabs; .tsv tabs; .jsonl and .ndjson one object
-    a line. Columns: email, phone, name, locale, timezone, components, tags, level, or what other programs call
-    them; others go into `Recipient.extra`.
+    a line. Columns: email, phone, name, locale, timezone, components, tags, level, or what others call them;
+    further ones go into `Recipient.extra`.
     components and tags hold several values as `a|b` or `a;b` (in JSON also as a list).
     Raises InputError for an unknown audience, a broken header, and a file that is missing, special or
     outside the folder.
