@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -23,24 +22,19 @@ from commcast.config.settings import CONFIG_NAME, Config
 from commcast.errors import ConfigError, Fault, InputError, LedgerError
 from commcast.files import read_text_file
 from commcast.incidents.editor import fill_times
-from commcast.incidents.load import INCIDENTS_FOLDER, incident_paths, load_incident, load_incidents
+from commcast.incidents.load import (
+    INCIDENTS_FOLDER,
+    incident_paths,
+    load_incident,
+    load_incidents,
+    parse_incident,
+)
 from commcast.incidents.presets import PRESETS_FOLDER, list_presets
 from commcast.incidents.schema import IncidentFile, check_shape
 from commcast.incidents.unfold import ReleasedAt
 from commcast.ledger.releases import read_releases, release_times, released_facts
 from commcast.ledger.store import ledger_path, open_copy
-from commcast.model.incident import (
-    END_STATUSES,
-    MAINTENANCE_STATUSES,
-    Channel,
-    Incident,
-    Kind,
-    Recipient,
-    Status,
-    Timeframe,
-    Update,
-    Window,
-)
+from commcast.model.incident import Channel, Incident, Recipient, Status
 from commcast.model.release import changed
 from commcast.model.times import write_instant
 from commcast.plan.cadence import lateness_faults, promises
@@ -282,16 +276,15 @@ def check_words(
 
     A desk's own templates are also tried on a made-up update of their status, with and without its facts.
     """
-    trial = _TrialRenderer(config)
+    trial, made_up = _TrialRenderer(config), _made_up(config)
     for audience, settings in config.audiences.items():
         sample = lists[audience].sample
         for channel, status, locale in product(settings.channels, Status, sorted(lists[audience].locales)):
             with findings.noting():
                 wording = trial.renderer(audience, channel, status, locale).wording
                 if sample and any(name.startswith(USER) for name in wording.sources):
-                    for facts in (_FACTS, {}):
-                        made_up = _made_up(status, facts)
-                        trial.render(made_up, audience, channel, sample._replace(locale=locale))
+                    for each in made_up[status]:
+                        trial.render(each, audience, channel, sample._replace(locale=locale))
     for incident in incidents:
         for audience in audiences_of(incident, incident.latest, config):
             if sample := lists[audience].sample:
@@ -301,34 +294,25 @@ def check_words(
     findings.checked["templates"] += len(trial.by_digest)
 
 
-_FACTS: Mapping[str, Any] = dict.fromkeys(
-    ("scope", "action", "nothing_new", "internal", "fixed", "remains", "if_it_persists", "because"), "Words."
-)
+# What an update need not say.
+_OPTIONAL = ("scope", "action", "nothing_new", "internal", "fixed", "remains", "if_it_persists", "because")
 
 
-def _made_up(status: Status, facts: Mapping[str, Any]) -> Incident:
-    """Return an incident that came to a status."""
-    now = datetime(2026, 11, 21, 9, tzinfo=UTC)
-    later = now + timedelta(hours=4)
-    is_planned = status in MAINTENANCE_STATUSES
-    update = Update(
-        number=1,
-        line=0,
-        at=now,
-        at_written=True,
-        status=status,
-        severity=1,
-        issue="Words.",
-        resolution="Words.",
-        timeframe=Timeframe(latest=later if facts else None),
-        window=Window(start=now, end=later) if is_planned else None,
-        ended=now if status in END_STATUSES else None,
-        expected_at=later if status is Status.EXPECTED else None,
-        merged_into="id" if status is Status.MERGED else None,
-        **facts,
-    )
-    kind = Kind.MAINTENANCE if is_planned else Kind.INCIDENT
-    return Incident(id="id", path="", title="Words", kind=kind, started=now, updates=(update,))
+def _made_up(config: Config) -> dict[str, list[Incident]]:
+    """Return by status two incidents that came to it: one that says all, one that says the least."""
+    found: dict[str, list[Incident]] = {}
+    for path in sorted(Path(__file__).with_name("made_up").glob("*.yaml")):
+        incident = parse_incident(
+            path.read_text("utf-8"), path.name, config, datetime(2027, 1, 1, tzinfo=UTC)
+        )
+        for each in incident.updates:
+            before = incident.updates[: each.number - 1]
+            most, least = (dict.fromkeys(_OPTIONAL, words) for words in ("Words.", None))
+            found[each.status.value] = [
+                incident.model_copy(update={"updates": (*before, each.model_copy(update=said))})
+                for said in (most, least)
+            ]
+    return found
 
 
 class _TrialRenderer:

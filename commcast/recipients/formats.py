@@ -132,9 +132,7 @@ class CellTable:
             what = f"{len(cells)} cells, but the header has {width} columns"
             remedy = f"remove cells, and quote a cell that contains {self._delimiter!r}"
             raise Broken(_starts(text, self._delimiter)[width], what, remedy)
-        found = dict(zip_longest(self._columns, cells[:width], fillvalue=""))
-        found.pop("", None)  # a column that is left out
-        return found
+        return dict(zip_longest(self._columns, cells[:width], fillvalue=""))
 
     def extent(self, lines: Sequence[str], at: int) -> int:
         """Return how many lines the row that starts at `at` has; 0 if they end before it does.
@@ -180,7 +178,7 @@ class CellTable:
         if '"' in text or {*map(str.count, lines, repeat(self._delimiter))} != {width - 1}:
             return self._rows_one_by_one(lines, number)
         cells = text.replace("\n", self._delimiter).split(self._delimiter)
-        columns = {column: cells[place::width] for place, column in enumerate(self._columns) if column}
+        columns = {column: cells[place::width] for place, column in enumerate(self._columns)}
         return Rows(range(number, number + len(lines)), lines, columns, self)
 
     def _rows_one_by_one(self, lines: Sequence[str], first: int) -> Rows | None:
@@ -196,11 +194,7 @@ class CellTable:
             return None
         if {*map(len, cells)} != {len(self._columns)}:
             return None
-        columns = {
-            column: each
-            for column, each in zip(self._columns, zip(*cells, strict=True), strict=True)
-            if column
-        }
+        columns = dict(zip(self._columns, zip(*cells, strict=True), strict=True))
         return Rows(numbers, texts, columns, self)
 
     def column(self, text: str, name: str) -> int:

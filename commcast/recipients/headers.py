@@ -54,10 +54,11 @@ def columns_of(header: Sequence[str]) -> tuple[str, ...]:
         found = [(spellings.index(whole), n) for n, whole in enumerate(wholes) if whole in spellings]
         if found:
             names[min(found)[1]] = column
-    is_found = "email" in names or "phone" in names
+    slips = () if "email" in names or "phone" in names else CORE_COLUMNS[:2]  # without these it is no list
     for n, cell in enumerate(header):
         if not names[n]:
-            name = cell if re.search("[@|]", cell) else _free(slugs[n]) if is_found else wholes[n]
+            is_slip = _near(wholes[n], slips)
+            name = cell if re.search("[@|]", cell) else wholes[n] if is_slip else _free(slugs[n])
             names[n] = "" if name in {*names, *CORE_COLUMNS} else name
     return tuple(names)
 
@@ -71,9 +72,13 @@ def _whole(slug: str) -> str:
     return slug.replace("_", "")
 
 
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(name, known, n=1, cutoff=_SLIP)
+
+
 def _free(slug: str) -> str:
     """Return a name for templates that means nothing else; "" if the letters make none."""
-    is_taken = slug in _TAKEN or difflib.get_close_matches(slug, CORE_COLUMNS, n=1, cutoff=_SLIP)
+    is_taken = slug in _TAKEN or _near(slug, CORE_COLUMNS)
     name = f"customer_{slug}"[:40] if is_taken and slug not in CORE_COLUMNS else slug
     return name if _COLUMN.fullmatch(name) else ""
 
@@ -91,19 +96,12 @@ def column_problem(column: str) -> tuple[str, str]:
         return f"{column[:40]!a} is not a column name", _better(column)
     if column in _TAKEN:
         return f"{column} has another meaning in templates", "rename the column"
-    if near := difflib.get_close_matches(column, CORE_COLUMNS, n=1, cutoff=_SLIP):
+    if near := _near(column, CORE_COLUMNS):
         return f"unknown column {column}", f"did you mean {near[0]}? if not, rename it"
     return "", ""
 
 
 def _better(column: str) -> str:
     """Return what to write instead of an invalid name: something that is not refused again."""
-    better = _slug(column)
-    whole = _whole(better)
-    if whole in CORE_COLUMNS:
-        return f"write {whole}"
-    if near := difflib.get_close_matches(better, CORE_COLUMNS, n=1, cutoff=_SLIP):
-        return f"write {near[0]}, or rename it"
-    if better in _TAKEN:
-        return f"rename it, such as customer_{better}"
+    better = columns_of([column])[0]
     return f"write {better}" if _COLUMN.fullmatch(better) else "use a-z, 0-9 and _, a letter first"

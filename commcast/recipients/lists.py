@@ -19,6 +19,7 @@ from commcast.recipients.formats import NOT_UTF8, Cells, ListRow, Rows, check_li
 from commcast.recipients.headers import CORE_COLUMNS, is_yes, opt_out_of
 
 BLANKS = " \t\xa0"  # stripped from both ends of a cell
+_NOT_EXTRA = {"", *CORE_COLUMNS}  # "" is a column that is left out
 LONGEST_NAME = 200
 LONGEST_VALUE = 1000
 # BCP 47: language, script, region, then variants and extensions.
@@ -175,7 +176,7 @@ def _longer(cells: Sequence[str], most: int) -> set[int]:
 
 def _extras(columns: Mapping[str, Sequence[str]], odd: set[int]) -> Iterable[Mapping[str, str]]:
     """Return the cells of the list's further columns, by row."""
-    further = {name: cells for name, cells in columns.items() if name not in CORE_COLUMNS}
+    further = {name: cells for name, cells in columns.items() if name not in _NOT_EXTRA}
     if not further:
         return repeat({})
     for cells in further.values():
@@ -373,7 +374,7 @@ def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list
         components=row.take("components", lambda text: components_of(text, config), ()),
         tags=row.take("tags", items_of, ()),
         level=row.take("level", level_of, Level.ALL),
-        extra={column: row.take(column, value_of, "") for column in cells if column not in CORE_COLUMNS},
+        extra={column: row.take(column, value_of, "") for column in cells if column not in _NOT_EXTRA},
     )
     return recipient, row.problems
 

@@ -146,7 +146,7 @@ def test_each_kind_of_file_is_judged(bench: Bench) -> None:
 
 
 def test_faults_of_one_layer_hide_none_of_another(bench: Bench) -> None:
-    write_list(bench.folder, "customers", "emial,greeting", [])
+    write_list(bench.folder, "customers", "email,greeting,levels", [])
     for name, text in BROKEN.items():
         (bench.folder / "incidents" / f"{name}.yaml").write_text(text)
     (bench.folder / "presets").mkdir()

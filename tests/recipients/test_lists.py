@@ -223,7 +223,7 @@ BROKEN_JSON = [
     # What is written first as told must not be refused again.
     ('{"E-Mail": "a@acme.example"}', "1:2: 'E-Mail' is not a column name; write email"),
     ('{"Time-Zone": "UTC"}', "1:2: 'Time-Zone' is not a column name; write timezone"),
-    ('{"Greeting": "Hello"}', "1:2: 'Greeting' is not a column name; rename it, such as customer_greeting"),
+    ('{"Greeting": "Hello"}', "1:2: 'Greeting' is not a column name; write customer_greeting"),
     ('{"emial": "a@acme.example"}', "1:2: unknown column emial"),
     ("[" * 60_000, "1:1: is nested too deeply"),
 ]
