@@ -120,15 +120,14 @@ def _check_shapes(folder: Path, findings: Findings) -> None:
 
 @contextmanager
 def _ledger(config: Config, findings: Findings) -> Iterator[Connection | None]:
-    """Yield a connection to a copy of the ledger, None if there is none, or none that can be read."""
+    """Yield a connection to a copy of the ledger; None if there is none, or none that can be read."""
     with ExitStack() as stack:
+        connection = None
         try:
-            copy = stack.enter_context(open_copy(ledger_path(config.folder), config.desk))
-            connection = stack.enter_context(copy.read()) if copy else None
+            if copy := stack.enter_context(open_copy(ledger_path(config.folder), config.desk)):
+                connection = stack.enter_context(copy.read())
         except LedgerError as error:
-            connection = None
-            what = f"what was released cannot be compared: {error}"
-            findings.warnings.append(Fault("", 0, 0, what))
+            findings.warnings.append(Fault("", 0, 0, f"sent words cannot be compared: {error}"))
         yield connection
 
 
@@ -138,7 +137,7 @@ def _compare(
     """Compare an incident's file with what was released of it."""
     releases = read_releases(ledger, incident.id) if ledger else {}
     findings.add(lateness_faults(config, incident, releases))
-    if ledger is not None:
+    if ledger:
         findings.add(changed(incident, releases, partial(released_facts, ledger, incident.id)))
     lost = [each for each in incident.updates if each.number in releases and not each.at_written]
     with findings.noting():

@@ -79,16 +79,13 @@ def _clean(block: bytes) -> str | None:
         return None
 
 
-def _decoded(raw: bytes, errors: str = "strict") -> str:
+def _decoded(raw: bytes) -> str:
+    """Return a line as text; bytes that are not UTF-8 stay as halves of characters. Raises Broken."""
     if len(raw) > LONGEST_LINE:
         raise Misshapen(1, "the line is longer than 64 KiB", "write one recipient per line")
     if raw.startswith(_CONFLICT_LINES[0].encode()):
         raise Broken(1, *CONFLICT)
-    try:
-        text = raw.decode("utf-8", errors)
-    except UnicodeDecodeError as error:
-        column = len(raw[: error.start].decode("utf-8")) + 1
-        raise Broken(column, "this is not UTF-8 text", "save the file as UTF-8") from None
+    text = raw.decode("utf-8", "surrogateescape")
     if "\0" in text:
         raise Broken(text.index("\0") + 1, "has a NUL character", "save the file as UTF-8 text")
     if "\r" in text:
@@ -358,7 +355,7 @@ def _lines(
     while at < len(raws) and (count := extent(texts, at) or is_last):
         text = "\n".join(texts[at : at + count])
         try:
-            _decoded(raws[at], "surrogateescape")
+            _decoded(raws[at])
             cells = None if text.startswith(_CONFLICT_LINES) else form.cells(text)
             if cells is not None:
                 found.append(ListRow(first + at, cells, text, form))
@@ -420,7 +417,7 @@ def _format(path: Path, name: str, lines: Iterator[bytes]) -> tuple[ListFormat, 
     delimiter = "\t" if suffix == ".tsv" else ""
     for number, raw in enumerate(lines, 1):
         try:
-            text = _decoded(raw, "surrogateescape")
+            text = _decoded(raw)
             if NOT_UTF8.search(text):
                 text = raw.decode("cp1252", "replace")  # a header is only compared
             if found := _SEPARATOR.fullmatch(text):

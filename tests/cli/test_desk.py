@@ -425,6 +425,37 @@ def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:
     assert [line[: len(warned)] for line in customers["warnings"]] == [warned]
 
 
+@pytest.mark.parametrize(
+    ("sender", "service", "warned"),
+    [
+        ("Acme", "", True),
+        ("+4915112345678", "", False),
+        ("12345", "", False),
+        ("Acme", "MG" + "0" * 32, False),
+    ],
+)
+def test_what_a_provider_never_does_is_known_without_asking_it(
+    tmp_path: Path, sender: str, service: str, warned: bool
+) -> None:
+    more = f'[providers.twilio]\nmessaging_service = "{service}"\n'
+    write_desk(tmp_path, email="sendgrid", sms='provider = "twilio"', extra=more)
+    path = tmp_path / "commcast.toml"
+    path.write_text(path.read_text().replace('from = "Acme"', f'from = "{sender}"'))
+    rows = [
+        "zo\N{LATIN SMALL LETTER E WITH DIAERESIS}@cafe.example,+12025550123",
+        f"ann@example.com,{ANN_PHONE}",
+    ]
+    write_list(tmp_path, "customers", "email,phone", rows)
+    checked = json.loads(run("recipients", "check", "--json", folder=tmp_path).stdout)["audiences"][1]
+    said = ["audiences/customers.csv:2: SendGrid takes no address that is not ASCII before its @: 1 row; use"]
+    said += [
+        "audiences/customers.csv:2: Twilio texts no number in the US or Canada from a name: 1 row"
+    ] * warned
+    assert [line.startswith(each) for line, each in zip(checked["warnings"], said, strict=True)] == [
+        True
+    ] * len(said)
+
+
 def test_what_is_no_audience_and_no_address_is_refused(bench: Bench) -> None:
     for typed, said in (
         ("check vip", "no audience 'vip'; audiences are: support, customers"),
