@@ -111,10 +111,6 @@ _FORMS = {
     "desk": ("is not a desk's id", "write 16 to 64 hexadecimal digits, as commcast init does"),
     "[key]": ("is not a name", "use up to 40 lower-case letters, digits and hyphens, such as big-customers"),
 }
-# A number, a short code, a service, or a name: Twilio's documentation of alphanumeric sender ids.
-_TWILIO_SENDER = re.compile(
-    r"(?:\+[1-9]\d{6,14}|\d{3,8}|MG[0-9a-fA-F]{32}|(?=.*[A-Za-z])[A-Za-z0-9 &_+-]{1,11})?", re.ASCII
-)
 _LARGEST_CONFIG = 1 << 20  # bytes
 
 
@@ -301,9 +297,6 @@ def _provider_faults(config: Config, channel: Channel, key: str, provider: str) 
         yield path, "smtp has no settings", "add [providers.smtp] with host and port"
     elif provider == "twilio" and not (config.providers.twilio.messaging_service or (sms and sms.sender)):
         yield path, "twilio has no sender", "set from in [channels.sms], or messaging_service of twilio"
-    elif provider == "twilio" and sms and not _TWILIO_SENDER.fullmatch(sms.sender):
-        remedy = "write +, country code and number, a short code, or a name of at most 11 letters and digits"
-        yield "channels.sms.from", "is no sender that Twilio takes", remedy
 
 
 def _fallback_faults(config: Config, channel: Channel, provider: str, fallback: str) -> Iterator[Wrong]:

@@ -192,6 +192,7 @@ class Providers(ConfigTable):
 
 
 CONFIG_NAME = "commcast.toml"
+TWILIO_SENDER = 'write from = "+4915799912345", or a name such as "Acme Pay", in [channels.sms]'
 
 
 def _unsubscribe(url: str) -> str:
@@ -468,6 +469,23 @@ class Config(ConfigTable):
     def not_served(self) -> tuple[str, ...]:
         """The keys in use that this version accepts but does not act on yet."""
         return () if self.tick.release == "never" else ("tick.release",)
+
+    @property
+    def twilio_sender_fault(self) -> str:
+        """Why Twilio takes no such sender of texts, by its documentation; "" if it may.
+
+        A name has up to 11 letters, digits and spaces, and at least one letter.
+        """
+        sender = self.channels.sms.sender if self.channels.sms else ""
+        if not sender or self.providers.twilio.messaging_service:
+            return ""
+        if sender.startswith("+"):
+            return "" if re.fullmatch(r"\+[1-9]\d{6,14}", sender) else "is not a complete number"
+        if not re.search("[A-Za-z]", sender):
+            is_code = re.fullmatch(r"\d{3,8}", sender)
+            return "" if is_code else "is not a complete number or a short code, and a name needs a letter"
+        is_short = len(sender) <= 11 or re.fullmatch(_SERVICE_SID, sender)
+        return "" if is_short else "is longer than the 11 characters of a name"
 
     def per_second(self, channel: Channel) -> float:
         """Return how many messages per second the provider of a channel may get, 0 for no limit."""

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from commcast.config.load import load_config
-from commcast.config.settings import CONFIG_NAME, Config
+from commcast.config.settings import CONFIG_NAME, TWILIO_SENDER, Config
 from commcast.errors import ConfigError, Fault, InputError, LedgerError
 from commcast.files import read_text_file
 from commcast.incidents.editor import fill_times
@@ -88,6 +88,12 @@ def find_faults(folder: Path, files: list[Path], now: datetime, *, fix: bool = F
             Fault(CONFIG_NAME, 0, 0, f"{key} has no effect yet", "this version ignores it")
             for key in config.not_served
         )
+        if (
+            (sms := config.channels.sms)
+            and sms.provider == "twilio"
+            and (fault := config.twilio_sender_fault)
+        ):
+            findings.warnings.append(Fault(CONFIG_NAME, 0, 0, f"channels.sms.from {fault}", TWILIO_SENDER))
         with _ledger(config, findings) as ledger:
             incidents = _incidents(config, files, now, findings, release_times(ledger) if ledger else {})
             for incident in incidents:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 
-from commcast.config.settings import CONFIG_NAME, Config, EmailChannel, SmsChannel
-from commcast.errors import ConfigError, Fault
+from commcast.config.settings import CONFIG_NAME, TWILIO_SENDER, Config, EmailChannel, SmsChannel
+from commcast.errors import ConfigError, Fault, ProviderError
 from commcast.model.incident import Channel
 from commcast.providers.base import Adapter, Records
 
@@ -46,6 +46,9 @@ def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[]
         from commcast.providers.twilio.adapter import TwilioAdapter
         from commcast.providers.twilio.client import Credentials
 
+        if fault := config.twilio_sender_fault:
+            what = f"channels.sms.from {fault}"
+            raise ProviderError("twilio", Fault(CONFIG_NAME, 0, 0, what, TWILIO_SENDER))
         return TwilioAdapter(config.providers.twilio, Credentials.from_environment(os.environ), clock)
     from commcast.providers.outbox import OutboxAdapter
 
