@@ -306,17 +306,16 @@ _OPTIONAL = ("scope", "action", "nothing_new", "internal", "fixed", "remains", "
 def _made_up(config: Config) -> dict[str, list[Incident]]:
     """Return by status two incidents that came to it: one that says all, one that says the least."""
     found: dict[str, list[Incident]] = {}
-    for path in sorted(Path(__file__).with_name("made_up").glob("*.yaml")):
-        incident = parse_incident(
-            path.read_text("utf-8"), path.name, config, datetime(2027, 1, 1, tzinfo=UTC)
-        )
+    now, facts = (
+        datetime(2027, 1, 1, tzinfo=UTC),
+        [dict.fromkeys(_OPTIONAL, words) for words in ("Words.", None)],
+    )
+    for path in Path(__file__).with_name("made_up").glob("*.yaml"):
+        incident = parse_incident(path.read_text("utf-8"), path.name, config, now)
         for each in incident.updates:
             before = incident.updates[: each.number - 1]
-            most, least = (dict.fromkeys(_OPTIONAL, words) for words in ("Words.", None))
-            found[each.status.value] = [
-                incident.model_copy(update={"updates": (*before, each.model_copy(update=said))})
-                for said in (most, least)
-            ]
+            both = [(*before, each.model_copy(update=said)) for said in facts]
+            found[each.status.value] = [incident.model_copy(update={"updates": updates}) for updates in both]
     return found
 
 

@@ -17,16 +17,10 @@ _TAKEN = frozenset({"greeting", "by_email", "email_key", "line", "extra"}) | fro
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _SLIP = 0.8  # how similar to a known column a name must be to count as a slip for it
 
-_KNOWN: Mapping[str, Mapping[str, str]] = tomllib.loads(
-    Path(__file__).with_name("exported_columns.toml").read_text("utf-8")
-)
-_NO = {"", *_KNOWN["cells"]["no"].split()}
-_OPT_OUTS = {
-    name: gone.split("_and_") for gone, names in _KNOWN["opt_outs"].items() for name in names.split()
-}
-_SPELLINGS = {column: [column] for column in CORE_COLUMNS} | {
-    column: names.split() for column, names in _KNOWN["columns"].items()
-}
+_KNOWN = tomllib.loads(Path(__file__).with_name("exported_columns.toml").read_text("utf-8"))
+_OPT_OUTS: Mapping[str, Sequence[str]] = _KNOWN["opt_outs"]
+_SPELLINGS: Mapping[str, Sequence[str]] = {column: [column] for column in CORE_COLUMNS} | _KNOWN["columns"]
+_NO = {"", *_KNOWN["cells"]["no"]}
 
 
 def opt_out_of(column: str) -> Sequence[str]:

@@ -249,7 +249,7 @@ class RecipientList:
         if not problems:
             return recipient
         is_reached = bool(recipient.email or recipient.phone)
-        faults = [problem for problem in problems if problem[1] != _OPTED_OUT]
+        faults = [problem for problem in problems if problem[2]]  # an opt-out needs no remedy
         if faults and (self._stops or not is_reached):
             room = FAULTS_SHOWN_PER_FILE - len(self.faults)
             self._leave_out([self._fault(line, *problem) for problem in faults[:room]])
@@ -358,9 +358,10 @@ def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list
     phone = row.take("phone", lambda text: normalise_phone(text, region), "")
     for column in filter(opt_out_of, cells):
         if is_yes(str(cells[column])):
-            email, email_key = ("", "") if "email" in opt_out_of(column) else (email, email_key)
-            phone = "" if "phone" in opt_out_of(column) else phone
-            row.problems.append((column, _OPTED_OUT, ""))
+            gone = opt_out_of(column)
+            email, email_key = ("", "") if "email" in gone else (email, email_key)
+            phone = "" if "phone" in gone else phone
+            row.problems.append((column, f"{column}: opted out", ""))
     if not (email or phone or row.problems):
         row.problems.append(("email", "email and phone are both empty", "fill in at least one"))
     recipient = Recipient(
@@ -379,7 +380,6 @@ def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list
     return recipient, row.problems
 
 
-_OPTED_OUT = "opted out, and is not told"
 _SPREAD = 0xFFFF
 _WIDTH = 8  # bytes kept of each address
 _ALL_BITS = (1 << 8 * _WIDTH) - 1

@@ -119,22 +119,24 @@ def test_whoever_can_be_reached_is_told(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("bad_rows", ["skip", "stop"])
 @pytest.mark.parametrize(
-    ("text", "reached"),
+    ("text", "reached", "column"),
     [
-        (UNSUBSCRIBED, ""),
-        ("email,phone,email_opt_out\na@b.example,+491701234567,yes\n", "+491701234567"),
-        ("email,phone,sms_opt_out\na@b.example,+491701234567,TRUE\n", "a@b.example"),
-        ("email,phone,opt_out\na@b.example,+491701234567,x\n", ""),
+        (UNSUBSCRIBED, "", "unsub_time"),
+        ("email,phone,email_opt_out\na@b.example,+491701234567,yes\n", "+491701234567", "email_opt_out"),
+        ("email,phone,sms_opt_out\na@b.example,+491701234567,TRUE\n", "a@b.example", "sms_opt_out"),
+        ("email,phone,opt_out\na@b.example,+491701234567,x\n", "", "opt_out"),
     ],
 )
-def test_who_opted_out_is_not_told(tmp_path: Path, text: str, reached: str, bad_rows: str) -> None:
+def test_who_opted_out_is_not_told(
+    tmp_path: Path, text: str, reached: str, column: str, bad_rows: str
+) -> None:
     write_desk(tmp_path, extra=f'bad_rows = "{bad_rows}"')
     (tmp_path / "audiences/customers.csv").write_text(text)
     reading = open_recipients("customers", Bench(tmp_path).desk.config)
     people = list(reading)
     assert "".join(person.email + person.phone for person in people) == reached
     assert (reading.rows, reading.skipped) == (len(people), 0)
-    assert [fault.what for fault in reading.warnings] == ["opted out, and is not told (in 1 row)"]
+    assert [fault.what for fault in reading.warnings] == [f"{column}: opted out (in 1 row)"]
 
 
 @pytest.mark.parametrize("no", ["", "0", "No", "FALSCH", "FAUX", "FALSO", "ONWAAR", " "])
