@@ -43,7 +43,7 @@ def lint(
     """
     from commcast.doctor.lint import find_faults
 
-    found = find_faults(find_folder(folder), files or [], clock(), fix=fix)
+    found = find_faults(find_folder(folder, shows=not fix), files or [], clock(), fix=fix)
     if as_json:
         show_json("lint", _document(found))
     else:
@@ -116,7 +116,7 @@ def templates(
     from commcast.config.load import load_config
     from commcast.rendering.templates import Templates, shipped_templates
 
-    config = load_config(find_folder(folder))
+    config = load_config(find_folder(folder, shows=True))
     if audience is not None and audience not in config.audiences:
         raise InputError(f"no audience {audience!r:.60}; audiences are: {', '.join(config.audiences)}")
     found = Templates(config.folder / "templates", shipped_templates())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,17 @@ def nudges_given(connection: Connection, incident: str, *, with_command: bool = 
     return _nudges_of(connection, [incident], with_command).get(incident, frozenset())
 
 
+def forget_unsent(connection: Connection) -> None:
+    """Forget the messages to incidents' own people that certainly nobody has had, so that they are made anew.
+
+    While a provider is down they wait, and what they say about the time would be wrong when it is back.
+    """
+    b, d = tables.broadcast.c, tables.delivery.c
+    begun = select(d.id).where(d.broadcast == b.id, or_(d.state != State.PENDING, d.doubted == 1))
+    own = and_(b.incident >= OWN_STORY, b.incident < chr(ord(OWN_STORY) + 1))
+    connection.execute(delete(tables.broadcast).where(own, ~begun.exists()))
+
+
 def _nudges_of(
     connection: Connection, incidents: Sequence[str], with_command: bool
 ) -> dict[str, frozenset[str]]:
@@ -210,8 +222,20 @@ LOOKED_BACK, MOST_LOOKED_AT = timedelta(days=1), 500
 _tick = tables.tick
 
 
-def record_tick(connection: Connection, now: datetime) -> None:
-    """Record that a tick ran on this host."""
+_OF_DRAFTS = tables.meta.c.name == "drafts"
+
+
+def read_drafts(connection: Connection) -> dict[str, datetime]:
+    """Return since when each draft waits that the last tick saw, by "incidents/pay7.yaml:1"."""
+    kept = connection.execute(select(tables.meta.c.value).where(_OF_DRAFTS)).scalar_one_or_none()
+    return {name: datetime.fromisoformat(at) for name, at in json.loads(kept or "{}").items()}
+
+
+def record_tick(connection: Connection, now: datetime, drafts: Mapping[str, datetime]) -> None:
+    """Record that a tick ran on this host, and since when the `drafts` wait that it saw."""
+    kept = json.dumps(drafts, default=datetime.isoformat)
+    connection.execute(delete(tables.meta).where(_OF_DRAFTS))
+    connection.execute(insert(tables.meta).values(name="drafts", value=kept))
     host = current_owner().partition("|")[0]
     made = connection.execute(insert(_tick).values(at=now, host=host).returning(_tick.c.id))
     connection.execute(delete(_tick).where(_tick.c.id <= made.scalar_one() - TICKS_KEPT))
@@ -241,7 +265,7 @@ class TickSnapshot:
 
     `released` are the incidents with a release, `open` those of them that have not ended, `unfinished` those
     with waiting deliveries. `judged` are the files found to be over. `nudged` and `handovers` belong to the
-    open incidents; `released_at` has the `at` of each released update.
+    open incidents; `released_at` has the `at` of each released update, `drafts` what `read_drafts` returns.
     """
 
     released: frozenset[str]
@@ -251,6 +275,7 @@ class TickSnapshot:
     nudged: Mapping[str, frozenset[str]]
     handovers: Mapping[str, tuple[Handover, ...]]
     released_at: Mapping[tuple[str, int], datetime]
+    drafts: Mapping[str, datetime]
 
 
 def tick_snapshot(connection: Connection, *, with_command: bool) -> TickSnapshot:
@@ -264,4 +289,5 @@ def tick_snapshot(connection: Connection, *, with_command: bool) -> TickSnapshot
         nudged=_nudges_of(connection, sorted(open_ones), with_command),
         handovers=handovers_of_all(connection, sorted(open_ones)),
         released_at=release_times(connection),
+        drafts=read_drafts(connection),
     )

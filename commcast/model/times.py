@@ -30,6 +30,11 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def is_past(promised: datetime, now: datetime) -> bool:
+    """Return whether a promise has passed by `now`: readers see minutes, so within its minute it is kept."""
+    return promised.replace(second=0, microsecond=0) < now.replace(second=0, microsecond=0)
+
+
 def short_duration(length: timedelta) -> str:
     """Return `length` as it is written in files: 20m, 1h30m, 2d. Below a minute: seconds."""
     parts = "".join(f"{count}{unit[0]}" for count, unit in _units(length))
@@ -243,6 +248,14 @@ def _offset(text: str, offset: str) -> tzinfo:
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LETTERS = re.compile(r"[A-Z]{2,6}")
+
+
+CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
+
+
+def clocks_in(text: str) -> set[str]:
+    """Return the clock times that a text names, as 09:50."""
+    return {f"{int(hour):02}:{minute}" for hour, minute in CLOCK.findall(text)}
 
 
 def moment(at: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str, str]:

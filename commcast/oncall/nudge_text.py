@@ -15,6 +15,7 @@ _HINTS = {
     "promise": "If nothing is new, say just that. Paste this and finish the sentence:",
     "late": "Say where things stand, even if nothing is new. Paste this and finish the sentence:",
     "untold": "Every tick tries again; commcast log says why. To try now:",
+    "provider": "Every tick tries again. To look closer:",
     "held": "Say where things stand; your update takes over. Paste this and finish the sentence:",
     "draft": "Nothing is sent until somebody says yes:",
     "estimate": "Tell readers what to expect now:",
@@ -22,6 +23,8 @@ _HINTS = {
     "handover": "Nothing changes until somebody takes it:",
     "taken": "Where it stands:",
 }
+
+_DRAFT = "A draft is waiting for a yes"
 
 
 def nudge_context(
@@ -33,7 +36,7 @@ def nudge_context(
         "organisation": {"name": config.organisation.name},
         "incident": {
             "id": incident.id,
-            "title": incident.title,
+            "title": incident.title_as_of(),
             "label": f"SEV-{latest.severity} " if incident.kind is Kind.INCIDENT else "",
         },
         "nudge": {
@@ -67,7 +70,7 @@ def command_document(
         "why": nudge.why,
         "organisation": config.organisation.name,
         "incident": incident.id,
-        "title": incident.title,
+        "title": incident.title_as_of(),
         "severity": incident.latest.severity,
         "people": list(people),
         "deadline": nudge.deadline.isoformat() if nudge.deadline else None,
@@ -80,7 +83,7 @@ def command_document(
 def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") -> str:
     """Return in one sentence what is due; `form` is how its time is written (`model.times.moment`)."""
     if nudge.deadline is None:
-        return nudge.note or "A draft is waiting for a yes"
+        return nudge.note or _DRAFT
     by = moment(nudge.deadline, config.zone, now)[form]
     left = nudge.deadline - now
     some = "" if set(nudge.audiences) <= set(nudge.held) else " to some"
@@ -89,6 +92,7 @@ def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") ->
     if left <= timedelta():
         held = f"Nobody wrote by {by}: a holding statement goes out late{some}"
     return {
+        "draft": f"{_DRAFT}; the first message {'is' if left > timedelta() else 'was'} due by {by}, {away}",
         "promise": f"An update is due by {by}, {away}",
         "held": held,
         "late": f"The promise of {by} is broken, {away}",

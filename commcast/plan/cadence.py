@@ -9,18 +9,23 @@ from commcast.config.settings import Cadence, Config
 from commcast.errors import Fault
 from commcast.model.incident import Incident, Status, Update
 
+# After a planned start or end, people at work have so long to say so before it counts as late.
+GRACE = timedelta(minutes=15)
+
 
 def promise(cadence: Cadence, incident: Incident, update: Update, audience: str) -> datetime | None:
     """Return when `audience` is told to expect the next update, on a full minute; None if this is the end.
 
-    Never later than the cadence or the writer's own `next_update`. Maintenance promises an update at its
-    planned start and end; an expected incident, when it should begin.
+    Never later than the writer's own `next_update`, nor, unless the update says why (`because`), than the
+    cadence. Planned work promises an update `GRACE` after its planned start and end; an expected incident,
+    after it should have begun.
     """
     if update.is_end:
         return None
-    by = _window_promise(update) or update.at + interval(cadence, incident, update, audience)
+    bound = _next_bound(update)
+    by = bound + GRACE if bound else update.at + interval(cadence, incident, update, audience)
     if update.next_update is not None:
-        by = min(by, update.next_update)
+        by = update.next_update if update.because and not bound else min(by, update.next_update)
     return _full_minute(by, after=update.at)
 
 
@@ -48,7 +53,7 @@ def interval(
 def lateness_faults(
     config: Config, incident: Incident, released: Container[int] = frozenset()
 ) -> list[Fault]:
-    """Return a fault for each update whose own `next_update` is later than its severity's cadence allows.
+    """Return a fault for each update with a `next_update` later than its cadence, and no reason for it.
 
     Updates that are `released`, by number, are left alone: a shorter cadence only binds later ones.
     """
@@ -58,34 +63,37 @@ def lateness_faults(
             update.next_update is None
             or update.number in released
             or update.is_end
-            or _window_promise(update)
+            or update.because
+            or _next_bound(update)
         ):
             continue
         latest = update.at + interval(config.cadence_of(update.severity), incident, update, "")
         if update.next_update > latest:
             minutes = int((latest - update.at).total_seconds() // 60)
             what = f"next_update is later than the cadence of severity {update.severity} allows"
-            remedy = f"write {minutes}m or less, or leave it out"
+            why = "or add because: … (why readers wait so long)"
+            remedy = f"write {minutes}m or less, {why}"
             day, today = (each.astimezone(config.zone).date() for each in (update.next_update, update.at))
             if update.next_clock and day > today:
                 what = f"next_update {update.next_clock} has passed (it was read as tomorrow)"
-                remedy = f"write a new time, or {minutes}m"
+                remedy = f"write a new time, or {minutes}m, {why}"
             faults.append(Fault(incident.path, update.line, 0, what, remedy))
     return faults
 
 
-def window_bound(update: Update, promised: datetime) -> bool:
-    """Return whether a promise is exactly the planned start or end of planned work."""
-    return _window_promise(update) == promised
+def planned_bound(update: Update, promised: datetime) -> datetime | None:
+    """Return the planned start or end that a promise is for, None if it is for neither."""
+    bound = _next_bound(update)
+    return bound if bound is not None and bound + GRACE == promised else None
 
 
 def since_window(update: Update, promised: datetime) -> bool:
     """Return whether a promise is for the planned start or end of planned work, or later."""
-    bound = _window_promise(update)
+    bound = _next_bound(update)
     return bound is not None and bound <= promised
 
 
-def _window_promise(update: Update) -> datetime | None:
+def _next_bound(update: Update) -> datetime | None:
     """Return the next planned moment after an update, on a full minute: a start or an end."""
     planned: list[datetime] = []
     if update.status is Status.EXPECTED and update.expected_at is not None:

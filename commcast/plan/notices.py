@@ -11,6 +11,7 @@ from commcast.config.settings import Config
 from commcast.model.history import History, Said, WrongWords
 from commcast.model.incident import Channel, Incident, Level, Status, Update
 from commcast.model.release import ELSEWHERE
+from commcast.model.times import is_past
 from commcast.plan.cadence import promises
 
 
@@ -22,6 +23,9 @@ class NoticeKind(StrEnum):
     REMINDER = "reminder"
     FOLLOW_UP = "follow-up"
     NUDGE = "nudge"
+
+
+NO_NEWS = frozenset({NoticeKind.HOLDING, NoticeKind.REMINDER})  # these wake nobody in quiet hours
 
 
 def kind_of(notice: str) -> NoticeKind:
@@ -154,18 +158,21 @@ def notice_of(
         next_update_by=promises(config, incident, update),
         wrong_words=tuple(each for each in history.wrong_words if each.channel is channel),
         merged=history.merged if update.is_end else (),
-        strangers=_strangers(update, history),
+        strangers=_strangers(update, history, channel),
     )
 
 
-def _strangers(update: Update, history: History) -> frozenset[Level]:
+def _strangers(update: Update, history: History, channel: Channel) -> frozenset[Level]:
     """Return the levels at which readers who know nothing yet hear of this end.
 
-    What was withdrawn concerns nobody who never heard of it; what is over when first told concerns all.
+    What was withdrawn concerns nobody who never heard of it. What is over when first told concerns all:
+    nobody wrote in time, or the channel's provider took none of the words that wait there.
     """
     if update.status not in (Status.RESOLVED, Status.COMPLETED):
         return frozenset()
-    is_first_word = all(number >= update.number for number in history.told_up_to.values())
+    earlier = [said for said in history.said if said.number < update.number]
+    here = [said for said in earlier if said.channel is channel]
+    is_first_word = not any(said.heard for said in here or earlier)
     return frozenset(Level) if is_first_word else frozenset({Level.END})
 
 
@@ -223,15 +230,13 @@ def broken_promises(
 ) -> Mapping[str, datetime]:
     """Return, by audience, the promise that had passed by `now` without a message.
 
-    Messages that are still pending, after a crash or while a provider is down, don't count. Readers see
-    minutes: a message within the promised minute is in time.
+    Messages that are still pending, after a crash or while a provider is down, don't count.
     """
-    minute = now.replace(second=0, microsecond=0)
     last = {said.audience: said for said in history.said if said.channel is channel and said.heard}
     return {
         name: promised
         for name in audiences
-        if name in last and (promised := last[name].promised) is not None and promised < minute
+        if name in last and (promised := last[name].promised) is not None and is_past(promised, now)
     }
 
 

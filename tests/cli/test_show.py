@@ -24,6 +24,7 @@ from commcast.config.load import load_config
 from commcast.incidents import load
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import offer, take
+from commcast.ledger.store import ledger_path
 from commcast.ledger.tables import stamp
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from tests.support import terminal
@@ -164,6 +165,9 @@ def test_preview_says_what_quiet_hours_hold_and_to_whom_a_holding_statement_goes
     path, now = desk / "commcast.toml", datetime.now(UTC).astimezone(load_config(desk).zone)
     quiet = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}"
     night = path.read_text().replace('quiet = "21:00-08:00"', f'quiet = "{quiet}"')
+    night = night.replace(
+        'executives = "hold"\ninternal = "hold"', 'executives = "nudge"\ninternal = "nudge"'
+    )
     path.write_text(night.replace("wake_for = [1, 2]", "wake_for = []"))
     declare(desk, "--yes")
     said = (
@@ -310,6 +314,26 @@ def test_a_first_word_that_reaches_nobody_is_overdue(bench: Bench) -> None:
     assert terminal.missing("never … LATE by ", late.stdout) == [] and "commcast send pay7" in late.stderr
 
 
+def test_a_draft_has_waited_since_a_tick_saw_it_first_and_its_first_word_is_late(bench: Bench) -> None:
+    """Not since somebody edited its file, a fault stood in it, or it was checked out anew."""
+    path = bench.folder / "incidents" / "pay7.yaml"
+    text = re.sub(r"(?m)^started:.*\n|^ +at:.*\n|(?<=- )at:.*\n +", "", path.read_text())
+    for minutes, written in ((0, text), (4, "title: ["), (3, text)):
+        bench.later(minutes=minutes)
+        path.write_text(written)
+        os.utime(path, (bench.now.timestamp(),) * 2)
+        bench.tick()
+    waits = "first word to anybody: … in 3m; the cadence says within 10m"
+    assert terminal.missing(waits, "\n".join(status_at(bench))) == []
+    assert status_at(bench, "--overdue", minutes=3) == []
+    late = status_at(bench, "--overdue", minutes=4, expect=4)
+    assert "  first word to anybody: LATE by 1m; the cadence says within 10m" in late
+    assert document_at(bench, "--overdue", minutes=4, expect=4)["overdue"] == ["pay7"]
+    bench.later(minutes=4)
+    (nudge,) = bench.tick().nudged["pay7"].nudges
+    assert (nudge.id, nudge.deadline) == ("nudge:draft:1:late", bench.now - timedelta(minutes=1))
+
+
 FOUR = """\
 [people.sam]
 name = "Sam Okafor"
@@ -337,6 +361,23 @@ def four(tmp_path: Path) -> Iterator[Bench]:
     made.later(minutes=1)
     yield made
     made.ledger.close()
+
+
+def test_without_its_ledger_or_over_an_old_copy_a_desk_is_not_said_to_be_calm(four: Bench) -> None:
+    """Nobody knows then who was told what: neither that nothing is late, nor that something is a draft."""
+    path = ledger_path(four.folder)
+    four.ledger.close()
+    old = path.read_bytes()
+    four.send()
+    four.ledger.close()
+    path.write_bytes(old)
+    for asked in ((), ("--overdue",), ("--json",)):
+        status_at(four, *asked, expect=3, minutes=60)
+    path.unlink()
+    lines = status_at(four, expect=3, minutes=60)
+    assert "draft" not in " ".join(lines)
+    assert lines[1].split()[:4] == ["pay7", "1", "unknown", "never"]
+    status_at(four, "--overdue", expect=3, minutes=60)
 
 
 def test_each_audience_has_what_it_was_told_and_its_own_promise(four: Bench) -> None:
@@ -476,7 +517,7 @@ def test_the_last_nudge_is_shown_under_its_incident_and_is_none_of_its_own(four:
 def test_who_was_not_reached_and_a_nudge_that_reached_nobody_say_so(four: Bench) -> None:
     four.adapter = lambda channel: FakeAdapter(channel, answer=saying(OutcomeKind.REJECTED))
     four.send()
-    assert "  partners    nobody was reached  none due" in status_at(four)
+    assert "  partners    nobody was reached  10:21, in 15m" in status_at(four)
     called(four, "nudge:handover:sam:1", "accepted")  # that it was handed over is no nudge
     assert not any("nudged" in line for line in status_at(four))
     called(four, "nudge:1", "rejected", "nobody can be reached")

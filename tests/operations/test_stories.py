@@ -17,13 +17,17 @@ from typing import Any
 
 import pytest
 
+import commcast
+from commcast.config.load import load_config
 from commcast.errors import Fault, ProviderError
 from commcast.ledger.tables import OWN_STORY
 from commcast.model.incident import Channel
 from commcast.model.message import OutcomeKind
 from commcast.oncall.nudges import Nudge
 from commcast.operations.status import read_status
-from tests.support.desk import START, Bench, update_text, write_incident
+from commcast.report.figures import figures_of
+from commcast.report.reading import read_story
+from tests.support.desk import DESK, START, Bench, update_text, write_incident, write_list
 from tests.support.providers import FakeAdapter
 from tests.support.scenario import (
     ANN,
@@ -121,14 +125,14 @@ STORIES = {
         words={(ANN, 1): BROKEN_PROMISE},
     ),
     # Texts promise the end of planned work, too: an update shortly before it promises it once more.
-    "a text that is promised again is kept again": Told(
-        ticks=[117, 118, 119],
+    "a text about an end that nobody confirmed does not stand in for news": Told(
+        ticks=[119, 132, 133],
         desk={"extra": SILENCE, "customers": [f",{ANN_SMS},Ann"]},
         file="title: Database moves\nkind: maintenance\nseverity: 2\nowner: sam\n"
         f"window: {{from: {START.isoformat()}, to: {(START + timedelta(hours=2)).isoformat()}}}\nupdates:\n"
         + update_text(START, status="in_progress", issue="Payments pause.", resolution="We move it."),
-        acts={118: say(severity="1", issue="One disk is slow, and all payments pause.")},
-        heard={ANN_SMS: "0 text, 117 text, 118 text, 119 text"},
+        acts={133: say(severity="1", issue="One disk is slow, and all payments pause.")},
+        heard={ANN_SMS: "0 text, 132 text, 133 text"},
     ),
     # Readers who were told by text that it began are told by text how it ended: here at 21:30.
     **{
@@ -330,6 +334,41 @@ def test_where_ticks_come_late_holding_statements_come_early(tmp_path: Path) -> 
         check_no_promise_broke(story, ANN, SU, CHIEF)
 
 
+SHIPPED = Path(commcast.__file__).parent / "cli" / "shipped_desk" / "commcast.toml"
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4])
+def test_out_of_the_box_a_night_in_which_nobody_acts_breaks_no_promise(tmp_path: Path, severity: int) -> None:
+    """To no audience and on no channel; and nobody is woken at night by a text without news."""
+    evening = datetime(2026, 11, 21, 19, 30, tzinfo=UTC)  # 20:30 in Berlin
+    story = Story(tmp_path, start=evening, customers=[f"{ANN},{ANN_SMS},Ann", f",{BOB_SMS},Bob"])
+    desk = {
+        "desk": DESK,
+        "comment": "",
+        "name": '"Acme"',
+        "zone": '"Europe/Berlin"',
+        "sender": '"a@acme.example"',
+    }
+    (tmp_path / "commcast.toml").write_text(SHIPPED.read_text().format(**desk))
+    lists = ("executives", "internal", "partners")
+    for name in lists:
+        write_list(tmp_path, name, "email,name", [f"{name}@acme.example,Kim"])
+    story.declare(
+        write_incident(tmp_path, at=evening, severity=severity).read_text().replace("owner: dana\n", "")
+    )
+    story.until(13 * 60 if severity < 4 else 50 * 60, every=2 if severity < 4 else 20)
+    with story.bench.ledger.read() as connection:
+        told = read_story(connection, "pay7", story.bench.now)
+    assert told
+    found = figures_of(told)
+    assert (found.kept, {each.name for each in found.audiences}) == (
+        found.due,
+        {*load_config(tmp_path).audiences_for(severity)},
+    )
+    assert found.due >= len(found.audiences)
+    assert all(heard.at <= evening or 8 <= (heard.at.hour + 1) % 24 < 21 for heard in story.by(BOB_SMS))
+
+
 def two_stories(folder: Path, **options: Any) -> Story:
     """Return pay7, told to everybody, and pay8 beside it."""
     story = Story(folder, extra=SILENCE, **options)
@@ -407,9 +446,14 @@ def test_a_first_message_survives_its_provider(tmp_path: Path) -> None:
         overdue = read_status(story.bench.desk, story.bench.ledger, None).overdue
         assert overdue == (("pay7",) if minute > 10 else ()), minute
     by_mail = [f"nudge:untold:email:1:2026-11-21T{by}:00Z" for by in ("09:25", "09:45", "10:05")]
-    assert [each for each in nudges if ":sms:" not in each] == by_mail, "and none says that an update is due"
+    once = dict.fromkeys(each for each in nudges if ":sms:" not in each)  # it is made anew while mail is down
+    assert [*once] == ["nudge:provider:smtp:1", *by_mail], "and none says that an update is due"
     story.bench.adapter = story.adapter
     story.minutes(3)
+    sam = [each for each in story.heard if each.to == "sam@acme.example" and each.at < story.bench.now]
+    assert [each.text.splitlines()[2].partition(":")[0] for each in sam if "due" not in each.text] == [
+        f"{channel} is not getting through" for channel in ("Email", "SMS")
+    ], "of the nudges that waited each says once what is so now"
     for reader in (ANN, BOB, SU):
         (told,) = story.by(reader)
         assert (told.kind, "As of Sat 21 Nov 2026, 10:05 CET" in told.text) == ("Investigating", True)
@@ -417,6 +461,21 @@ def test_a_first_message_survives_its_provider(tmp_path: Path) -> None:
     assert read_status(story.bench.desk, story.bench.ledger, None).overdue == ()
     story.until(65)
     assert [each.kind for each in story.by(ANN)] == ["Investigating", "No change"], "then its promise is kept"
+
+
+def test_what_was_over_before_a_provider_took_the_first_word_is_told_as_what_is_over(tmp_path: Path) -> None:
+    """All were to be told, and nobody was: they hear once, of the end."""
+    story = Story(tmp_path, extra=SILENCE)
+    story.bench.adapter = refusing
+    story.declare()
+    story.minutes(5)
+    story.say(status="resolved", fixed="Cards work again.")
+    story.minutes(5)
+    story.bench.adapter = story.adapter
+    story.minutes(3)
+    for reader in (ANN, BOB, SU):
+        (told,) = story.by(reader)
+        assert (told.kind, "Cards work again." in told.text) == ("Resolved", True), reader
 
 
 def nudges_of(bench: Bench, count: int, minutes: float) -> list[Nudge]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from commcast.config.settings import Config, Maintenance, Silence, SmsChannel
 from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, Kind, Status, Update, Window
+from commcast.plan.cadence import GRACE
 from commcast.plan.due import due
 from commcast.plan.notices import Due, NoticeKind
 from commcast.plan.promises import AFTER_QUIET, hold_at, text_promise, texts_due
@@ -131,16 +132,21 @@ def test_a_late_one_owns_the_promise_and_promises_from_now_and_none_goes_in_the_
     assert line.notice.broken["customers"] == AT + EVERY
     assert line.notice.next_update_by["customers"] == now + 60 * MINUTE  # hourly after two hours
     assert told.tick(now) == []
-    assert hold_at(AT, AT + 4 * MINUTE, 3 * MINUTE) == AT + 2 * MINUTE
-    assert hold_at(AT, AT + 20 * MINUTE, 17 * MINUTE) == AT + 10 * MINUTE
+    update = told.incident.latest
+    assert hold_at(update, AT, AT + 4 * MINUTE, 3 * MINUTE) == AT + 2 * MINUTE
+    assert hold_at(update, AT, AT + 20 * MINUTE, 17 * MINUTE) == AT + 10 * MINUTE
 
 
-def test_the_window_of_a_planned_work_is_spoken_of_without_any_table() -> None:
+def test_the_window_of_a_planned_work_is_spoken_of_without_any_table_and_not_before_it_has_passed() -> None:
     told = begun(config_of(), story(S.SCHEDULED))
     window = told.incident.latest.window
     assert window is not None
-    kinds = [[each.notice.kind for each in told.tick(window.start + late * MINUTE)] for late in (-10, 0)]
-    assert [found.count(NoticeKind.HOLDING) for found in kinds] == [0, 1]
+    kinds = [
+        [each.notice.kind for each in told.tick(window.start + late * MINUTE)] for late in (-3, 0, 11, 12)
+    ]
+    assert [found.count(NoticeKind.HOLDING) for found in kinds] == [0, 0, 0, 1]
+    # Ticks that come every quarter of an hour speak early, but not of what has only just passed.
+    assert hold_at(told.incident.latest, AT, window.start + GRACE, timedelta(hours=1)) > window.start
 
 
 @settings(max_examples=40)
@@ -161,7 +167,7 @@ def test_whatever_happens(gaps: list[int], writing: set[int]) -> None:
         for name, last in before.items():
             assert last.promised is not None
             told_now = told.mails(name)[-1] is not last
-            assert told_now or now < hold_at(last.at, last.promised, 3 * MINUTE)
+            assert told_now or now < hold_at(told.incident.latest, last.at, last.promised, 3 * MINUTE)
             if told_now:
                 line = next(line for at, line in reversed(told.log) if at == now)
                 assert line.notice.broken.get(name) == (last.promised if last.promised < now else None)
@@ -241,7 +247,7 @@ EMAIL, TEXT = Channel.EMAIL, Channel.SMS
 REMINDED: dict[str, tuple[Incident, Channel, Config, dict[str, timedelta]]] = {
     "by mail": (planned(told()), EMAIL, TEXTED, OFFSETS),
     "a text that would wake readers goes before their quiet hours": (planned(told()), TEXT, TEXTED, EVENINGS),
-    "a severity that wakes": (planned(told(severity=1)), TEXT, TEXTED, OFFSETS),
+    "and no severity wakes for one": (planned(told(severity=1)), TEXT, TEXTED, EVENINGS),
     "two that meet before quiet hours are one": (planned(told()), TEXT, CLOSE, {"1:1h": EVENING}),
     "texted only where the folder asks for it": (planned(told()), TEXT, config_of(), {}),
     "only after the announcement": (planned(told(at=START - DAY)), EMAIL, TEXTED, {"1:1h": HOUR}),
@@ -293,7 +299,7 @@ def test_the_plan_holds_reminders_beside_updates_and_each_is_known_by_its_id() -
     assert line.notice.ahead == HOUR
     assert line.reason == "reminder, 1h before the start"
     assert not line.notice.events  # who wants key events only is not reminded
-    assert line.notice.next_update_by["customers"] == START
+    assert line.notice.next_update_by["customers"] == START + GRACE
 
 
 def test_readers_are_told_how_far_off_it_is_and_not_how_late_we_are() -> None:
@@ -319,7 +325,7 @@ def test_a_text_never_promises_a_time_of_quiet_nor_one_too_soon(
 ) -> None:
     sms = SmsChannel(quiet=None, only_sms_every=f"{every}m").model_copy(update={"quiet": quiet})
     by = now + after * MINUTE
-    promised = text_promise(by, sms, 2, ZoneInfo(zone), now)
+    promised = text_promise(by, sms, ZoneInfo(zone), now)
     assert promised >= by
     assert promised > now + (every - 1) * MINUTE
     assert end_of_quiet(promised, quiet, ZoneInfo(zone)) is None
@@ -327,22 +333,21 @@ def test_a_text_never_promises_a_time_of_quiet_nor_one_too_soon(
 
 @given(now=MOMENTS, zone=st.sampled_from(ZONES))
 def test_a_text_that_keeps_a_promise_goes_outside_of_quiet_hours_too(now: datetime, zone: str) -> None:
-    promised = text_promise(now, QUIET, 2, ZoneInfo(zone), now)
+    promised = text_promise(now, QUIET, ZoneInfo(zone), now)
     assert end_of_quiet(promised - AFTER_QUIET, NIGHT, ZoneInfo(zone)) is None
 
 
-def test_a_text_promises_the_plain_time_where_it_wakes_or_is_awaited_or_leaves_room_for_late_ticks() -> None:
+def test_a_text_promises_the_plain_time_where_it_is_awaited_and_leaves_room_for_late_ticks() -> None:
     night = datetime(2026, 11, 21, 22, 0, 30, tzinfo=UTC)
-    assert text_promise(night, QUIET, 1, BERLIN, night) == datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
-    assert text_promise(night, QUIET, 2, BERLIN, night) == datetime(2026, 11, 22, 7, 10, tzinfo=UTC)
+    assert text_promise(night, QUIET, BERLIN, night) == datetime(2026, 11, 22, 7, 10, tzinfo=UTC)
     day, night = YEAR.replace(hour=12, second=0), YEAR.replace(hour=23, second=0)
-    assert text_promise(day, QUIET, 3, BERLIN, day - HOUR, is_awaited=True) == day
+    assert text_promise(day, QUIET, BERLIN, day - HOUR, is_awaited=True) == day
     by = night + timedelta(hours=8, minutes=10)
-    assert text_promise(night, QUIET, 3, BERLIN, night - HOUR, is_awaited=True) == by
+    assert text_promise(night, QUIET, BERLIN, night - HOUR, is_awaited=True) == by
     morning = datetime(2026, 12, 5, 7, tzinfo=UTC)  # 08:00 in Berlin
     for early, minute in ((3, 10), (10, 10), (11, 15), (30, 30)):
         for now in (morning - 9 * HOUR, morning - 119 * MINUTE):
-            promised = text_promise(now, QUIET, 3, BERLIN, now, early=early * MINUTE)
+            promised = text_promise(now, QUIET, BERLIN, now, early=early * MINUTE)
             assert promised == morning + minute * MINUTE
 
 
