@@ -140,7 +140,8 @@ def rows_left_out(tally: Tally) -> Iterator[str]:
         if count.skipped:
             yield f"Left out: {count.skipped} of {count.rows} rows of {name} are bad; the first:"
             yield from (f"  {fault}" for fault in count.faults[:FAULTS_SHOWN])
-        yield from (f"Bad cell: {warning}" for warning in count.warnings[:FAULTS_SHOWN])
+        for warning in count.warnings[:FAULTS_SHOWN]:
+            yield f"{'Bad cell' if '(ignored in ' in warning else 'Not told'}: {warning}"
 
 
 def not_sent(plan: Plan, ledger: Ledger | None) -> Iterator[str]:

@@ -45,7 +45,8 @@ def send_incident(place: Place, ledger: Ledger, said: VerbInput) -> ExitCode:
     from commcast.operations.send import hand_over
 
     desk, incident, present = place.desk, place.incident, place.present
-    with nullcontext() if said.dry_run or incident.latest.at_written else keeping_words(incident):
+    is_draft = (incident.id, incident.latest.number) not in desk.released_at
+    with keeping_words(incident) if is_draft and not said.dry_run else nullcontext():
         plan = make_plan(desk, incident, ledger, present=present, as_if_released=True, late=said.late)
     if said.dry_run:
         return _show_plan(desk, plan, ledger, said)

@@ -61,6 +61,7 @@ OneLine = Annotated[str, Field(max_length=LONGEST_TITLE), AfterValidator(_one_li
 Name = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=200), AfterValidator(_once)]
 _MOMENTS = ["2026-11-21T10:05+01:00", "2026-11-21T09:05Z"]
+_MOMENT_KEYS = {"at", "started", "ended", "expected_at", "from", "to"}
 Moment = Annotated[OneLine, Field(description="Date and time with offset from UTC", examples=_MOMENTS)]
 SeverityWritten = Annotated[int, Field(strict=True, ge=1, le=4, description="1 is the worst, 4 the mildest")]
 NumberWritten = Annotated[int, Field(strict=True, ge=1)]
@@ -190,7 +191,9 @@ Shape = TypeVar("Shape", IncidentFile, PresetFile)
 
 
 class Checked(NamedTuple, Generic[Shape]):
-    """A file as written and everything wrong with it; `spoiled` has the places of these faults.
+    """A file as written and what is wrong with it besides the faults of its document.
+
+    `spoiled` has the places of these faults.
 
     `written` is without the faulty values, so that the rest can still be checked; None if that fails.
     """
@@ -204,9 +207,9 @@ class Checked(NamedTuple, Generic[Shape]):
 def check_shape(text: str, name: str, shape: type[Shape]) -> Checked[Shape]:
     """Return what is written in `text`, as far as it fits the shape; `name` is what faults call the file."""
     document = examine(text, name, sentences=frozenset(_SENTENCE_KEYS))
-    faults = list(document.faults)
+    faults: list[Fault] = []
     if not isinstance(document.data, dict):
-        if document.data is not None or not faults:
+        if document.data is not None or not document.faults:
             what = "is empty" if document.data is None else "is not a list of keys and values"
             faults.append(document.fault((), what, "write title, severity and updates"))
         return Checked(document, None, faults)
@@ -217,12 +220,11 @@ def check_shape(text: str, name: str, shape: type[Shape]) -> Checked[Shape]:
         return Checked(document, written, faults)
     places = {loc for loc, _ in found}
     problems = found + [(loc, blank) for loc, blank in problems if places.isdisjoint(_around(loc))]
-    spoiled = {loc for loc, _ in problems}
+    meant = {key for each in problems[:FAULTS_SHOWN_PER_FILE] for key in _meant(*each, shape)}
+    spoiled = {loc for loc, _ in problems} | meant
     for number, (loc, problem) in enumerate(problems):
-        is_shown = number < FAULTS_SHOWN_PER_FILE
-        faults.append(_fault(document, loc, problem, shape, is_shown))
-        if is_shown:
-            spoiled.update(_meant(loc, problem, shape))
+        if problem["type"] != "missing" or loc not in meant:
+            faults.append(_fault(document, loc, problem, shape, number < FAULTS_SHOWN_PER_FILE))
     rest, _ = _validated(shape, _without(document.data, [loc for loc, _ in problems]))
     return Checked(document, rest, faults, frozenset(spoiled))
 
@@ -314,6 +316,8 @@ def _explain(key: str, kind: str, problem: Mapping[str, Any], value: Any) -> tup
         return f"must be 1 (worst) to 4, not {value!r:.40}", "write 1, 2, 3 or 4"
     if key == "id":
         return f"{value!r:.60} cannot be an id", "use a-z, 0-9 and -, at most 40 characters"
+    if key in _MOMENT_KEYS and kind == "string_type" and isinstance(value, int | float):
+        return f"YAML reads {value!s:.40} as a number, not as a time", f"write it as {_MOMENTS[0]}"
     if explain := _KINDS.get(kind):
         return explain(problem, value)
     what, _, remedy = problem["msg"].removeprefix("Value error, ").partition("; ")

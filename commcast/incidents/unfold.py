@@ -261,22 +261,22 @@ class Unfolding:
         """Return the update's time; if it is not released yet, the time of reading."""
         earlier = self.said.at
         loc = (*loc, "at")
+        released = self.released_at.get((self.written.id or self.stem, int(loc[1]) + 1))
         if entry.at is None:
-            released = self.released_at.get((self.written.id or self.stem, int(loc[1]) + 1))
             at = released or (max(self.now, earlier) if earlier else self.now)
         else:
             written = self._moment(loc, entry.at)
             if written is None:
                 return earlier or self.now
             at = written
-            self._check_order(loc, at, earlier)
+            self._check_order(loc, at, earlier, released)
         self.said.at = at
         return at
 
-    def _check_order(self, loc: Loc, at: datetime, earlier: datetime | None) -> None:
-        # Earlier updates may be released: they are not refused because a clock was set back.
+    def _check_order(self, loc: Loc, at: datetime, earlier: datetime | None, released: object) -> None:
+        # What is released, as earlier updates may be, is not refused because a clock was set back.
         is_last = loc[1] == len(self.written.updates) - 1
-        if is_last and at > self.now + _CLOCK_SKEW:
+        if is_last and not released and at > self.now + _CLOCK_SKEW:
             self._fault(loc, "at is in the future", "write when it was sent, or leave `at` out")
         elif earlier and at < earlier:
             self._fault(loc, "at is before the update above it", "keep updates in order of time")
@@ -309,7 +309,7 @@ class Unfolding:
             self.said.values[key] = getattr(entry, key)
         planned = self.written.kind is Kind.MAINTENANCE
         needed = ("issue", "resolution") if planned else ("issue", "resolution", "timeframe")
-        for key in needed if afresh else ():
+        for key in needed if afresh and ("updates",) not in self.spoiled else ():
             if getattr(entry, key) is None and (*loc, key) not in self.spoiled:
                 why = "the first update needs it" if number == 1 else "it is needed again after an end"
                 self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])

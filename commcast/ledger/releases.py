@@ -74,9 +74,10 @@ def read_releases(connection: Connection, incident: str) -> dict[int, Release]:
 
 
 def release_times(connection: Connection) -> dict[tuple[str, int], datetime]:
-    """Return the `at` of each released update, by incident and number."""
-    rows = connection.execute(select(_release.c.incident, _release.c.number, _release.c.at))
-    return {(row.incident, row.number): row.at for row in rows}
+    """Return the `at` of each released update, by incident and number, with the offset that its file had."""
+    written = _release.c.facts["update", "at"].as_string()
+    rows = connection.execute(select(_release.c.incident, _release.c.number, _release.c.at, written))
+    return {(name, number): datetime.fromisoformat(text) if text else at for name, number, at, text in rows}
 
 
 def released_facts(connection: Connection, incident: str, number: int) -> Mapping[str, Any]:

@@ -10,8 +10,9 @@ from email.utils import unquote
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+_DOTTED = r"[^@\s<>,;.-][^@\s<>,;.]*(?:\.[^@\s<>,;.]+)*"
 _MAILBOX = re.compile(
-    r"(?P<name>[^<>]*?)\s*<(?P<bracketed>[^@\s<>,;]+@[^@\s<>,;]+)>|(?P<bare>[^@\s<>,;]+@[^@\s<>,;]+)"
+    rf"(?P<name>[^<>]*?)\s*<(?P<bracketed>{_DOTTED}@{_DOTTED})>|(?P<bare>{_DOTTED}@{_DOTTED})"
 )
 _SECOND_ADDRESS = re.compile(r"\S@\S+\s*[,;]")
 
@@ -30,7 +31,7 @@ def read_mailbox(text: str) -> Mailbox:
     """
     found = _MAILBOX.fullmatch(text.strip())
     if not found or _SECOND_ADDRESS.search(found["name"] or ""):
-        raise ValueError("is not one address")
+        raise ValueError("is not one address; write one such as dana@acme.example")
     return Mailbox(found["bracketed"] or found["bare"], unquote(found["name"] or ""))
 
 

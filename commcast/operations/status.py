@@ -152,15 +152,17 @@ def read_status(
     desk: Desk,
     ledger: Ledger | None,
     incident: str | None,
-    load: Callable[[Config, datetime], Loaded] | None = None,
+    load: Callable[[Desk], Loaded] | None = None,
 ) -> DeskStatus:
     """Read all that status shows; write nothing. Raises InputError for an unknown incident.
 
     `load` reads the incident files; a watch reads them again only if they changed.
     """
     from commcast.incidents.load import load_incidents
+    from commcast.operations.desk import with_releases
 
-    loaded = (load or load_incidents)(desk.config, desk.now)
+    desk = with_releases(desk, ledger)
+    loaded = load(desk) if load else load_incidents(desk.config, desk.now, released_at=desk.released_at)
     known = replace(_known(ledger, desk.now, loaded.ids), doubt=_doubt(desk, ledger))
     histories = _histories(desk.config, loaded, known)
     if incident is not None:

@@ -50,6 +50,7 @@ SCREEN = (
     "card1 SEV-1 update 1, investigating … SMS cost: 1 segments x 0.08 = 0.08 … "
     "Left out: 1 of 2 rows of partners are bad … audiences/partners.csv:2: … "
     "Bad cell: audiences/partners.csv:3:25: locale is not a locale (ignored in 1 row) … "
+    "Not told: audiences/partners.csv:4:24: opt_out: opted out (in 1 row) … "
     "readers are told to expect word by … get a holding statement from … no tick has run yet … "
     "commcast tick --loop 1m … end expected … "
     "Readers cannot reach you: [contact] in commcast.toml is empty … customers SMS 1 1 1 … "
@@ -61,7 +62,7 @@ SCREEN = (
 def test_the_screen_before_the_question(desk: Path) -> None:
     """Counts, promise, what happens without a person, what is new, the messages, and the tick that misses."""
     (desk / "audiences" / "partners.csv").write_text(
-        "email,name,locale\nno address,X\nnoc@partner.example,NOC,?\n"
+        "email,name,locale,opt_out\nno address,X\nnoc@partner.example,NOC,?\ncy@partner.example,Cy,,yes\n"
     )
     edit(desk, "# sms_price = 0.08 ", "sms_price = 0.08 ")
     done = declare(desk)

@@ -29,7 +29,18 @@ from commcast.operations import send as sending
 from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident, write_list
 from tests.support.providers import FakeAdapter, address_of
 from tests.support.reader import parsed
-from tests.support.terminal import bench_now, declare, do, everything_in, in_one, missing, outbox, play, run
+from tests.support.terminal import (
+    bench_now,
+    declare,
+    do,
+    everything_in,
+    in_one,
+    missing,
+    outbox,
+    play,
+    run,
+    succeed,
+)
 from tests.support.values import cases
 
 DRAFT = """\
@@ -110,6 +121,40 @@ def test_a_yes_writes_the_time_and_sends_once_what_then_may_not_change(desk: Pat
     path.write_text(text)
     path.rename(path.with_name("card9.yaml"))
     play(desk, "send card9 --yes | 2 | 0 | id: card1")
+
+
+def test_a_lost_time_is_taken_from_the_ledger_and_written_back(desk: Path) -> None:
+    """Git took the file back to the draft: everything goes on, and lint says which line is missing."""
+    zoned = desk / "commcast.toml"
+    zoned.write_text(zoned.read_text().replace('zone = "UTC"', 'zone = "Asia/Kolkata"'))
+    path = draft(desk)
+    before = path.read_text()
+    succeed(desk, "send card1")
+    whole = path.read_text()
+    at = whole.partition("at: ")[2].split()[0]
+    assert at.endswith("+05:30")
+    path.write_text(before)
+    lost = f"card1.yaml:4: update 1 was released and has lost its line `at`; add at: {at}, or run: commcast"
+    play(
+        desk,
+        f"""
+        send card1 --yes                  | 0 | 0 | already sent
+        preview card1                     | 0 | 0 | already sent … not:changed
+        tick                              | 0 | 0 |
+        lint                              | 0 | 0 | OK … {lost} lint --fix
+        lint --fix                        | 0 | 0 | Wrote incidents/card1.yaml: at of update 1. … not:lost
+        """,
+    )
+    assert path.read_text() == whole
+    path.write_text(before)
+    play(desk, "update card1 --issue More. --yes | 0 | 6 |")
+    assert path.read_text().startswith(whole)
+    path.write_text(whole.replace("Some cards", "All cards"))
+    play(
+        desk, "lint | 2 | 0 | update 1 was released and has changed … update 2 was released and is no longer"
+    )
+    path.write_text(before.replace("Some cards", "All cards"))
+    play(desk, "send card1 --yes | 2 | 0 | has changed … not:The draft is kept")
 
 
 @pytest.mark.usefixtures("person")

@@ -153,6 +153,12 @@ def test_preview_masks_addresses_knows_another_time_and_one_audience(desk: Path)
     one = preview(desk, "--audience", "customers").stdout
     assert re.findall("^--- (.*, by \\w+)", one, re.M) == ["customers, by email", "customers, by SMS"]
     assert "these do: customers" in preview(desk, "--audience", "custmers", code=2).stderr
+    path = next((desk / "incidents").glob("*.yaml"))
+    fresh = path.read_text()
+    path.write_text(fresh.replace("updates:\n  -", "updates:\n  - at: 2026-11-21T10:05Z\n   "))
+    said = "its own promise has passed; send it anyway with --late"
+    assert said in preview(desk, "--audience", "customers").stdout
+    path.write_text(fresh)
     (desk / ".commcast" / "ledger.db").unlink()  # as in a reviewer's clone
     assert "there is no ledger here" in preview(desk).stderr
 
@@ -705,6 +711,7 @@ def test_a_report_at_a_terminal_as_json_markdown_and_page(told: Path, tmp_path: 
     status --watch                     | status --watch --json
     status --watch --overdue           | leave out
     status --watch --now 2026-11-21T10Z | leave out
+    status --every 5s                  | --every is only for --watch
     status --watch --every soon        | --every: 'soon' is not a length of time
     feedback nothing1 --yes 1          | nothing was sent
     feedback pay7 --yes -1             | greater than or equal to 0

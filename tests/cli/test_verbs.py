@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from commcast.cli import prompt
+from commcast.cli.clock_times import with_dates
+from commcast.config.load import load_config
+from commcast.config.settings import Organisation
 from commcast.errors import InputError
 from commcast.incidents.editor import with_update, without_updates
+from commcast.model.times import parse_instant
+from commcast.operations.desk import Desk
 from tests.support.terminal import do, everything_in, missing, outbox, prepare, refuse, succeed, timeless
 
 FILE = "incidents/card1.yaml"
@@ -464,3 +469,16 @@ def test_what_cannot_be_taken_out_is_left_to_a_person() -> None:
     for text, number in ((ONE, 1), (in_brackets, 2)):
         with pytest.raises(InputError, match="by hand"):
             without_updates(text, "f.yaml", [number])
+
+
+def test_a_time_that_a_night_shows_twice_is_refused_for_that(desk: Path) -> None:
+    config = load_config(desk).model_copy(
+        update={"organisation": Organisation(name="A", zone="Europe/Berlin")}
+    )
+    morning = Desk(config, datetime(2026, 10, 25, 9, tzinfo=UTC))
+    for key in ("started", "ended"):
+        typed = with_dates({key: "02:40"}, morning)[key]
+        with pytest.raises(
+            ValueError, match="occurs twice in Europe/Berlin; write the offset: 2026-10-25T02:40"
+        ):
+            parse_instant(typed, config.zone)

@@ -61,6 +61,7 @@ LIMIT = "[providers.sendgrid]\nper_second = 12.5\n"
         # A limit is that of the provider in use.
         (SENDGRID + LIMIT, lambda c: (c.per_second(Channel.EMAIL), c.per_second(Channel.SMS)), (12.5, 0)),
         (LIMIT, lambda c: c.per_second(Channel.EMAIL), 0),
+        (LIMIT.replace("sendgrid", "outbox"), lambda c: c.per_second(Channel.EMAIL), 12.5),
     ],
 )
 def test_what_settings_mean(tmp_path: Path, more: str, ask: Callable[[Any], object], meant: object) -> None:
@@ -109,6 +110,10 @@ REFUSED_BELOW = [
     (SENDGRID + "fallback = 'outbox'\n", "channels.email.fallback: outbox sends nothing"),
     (SENDGRID + "fallback = 'smtp'\n", "channels.email.fallback: smtp has no settings"),
     (TWILIO, "channels.sms.provider: twilio has no sender"),
+    ("[people.dana]\nname = 'D'\nemail = 'dana'\n", "people.dana.email: is not one address; write"),
+    ("[people.dana]\nname = 'D'\nemail = 'a@b.example, c@b.example'\n", "people.dana.email: is not one"),
+    ("[send]\nunsubscribe = 'mailto:a@b@c.example'\n", "send.unsubscribe: is not one address; write"),
+    ("[silence]\ncustomers = 'fax'\n", "is not known; write 'hold' or 'nudge'"),
     ("[providers.twilio]\nmessaging_service = 'MG123'\n", "is not a messaging service SID; copy it"),
     ("[providers.twilio]\nstatus_callback = 'https://my_host.example/x'\n", "underscore"),
 ]  # fmt: skip
@@ -139,6 +144,7 @@ REFUSED_INSTEAD = [
         for two in (
             *("Acme Pay <status@acme.example>, b@acme.example", "b@acme.example, Acme <status@acme.example>"),
             *("b@acme.example; <status@acme.example>", "Acme <a@b@acme.example>", "Acme <status>"),
+            *("Acme <a..b@acme.example>", "Acme <-a@acme.example>", "Acme <a@acme..example>"),
         )
     ),
     *(

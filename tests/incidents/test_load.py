@@ -297,6 +297,37 @@ def test_what_is_refused_and_where(desk: Config, text: str, fault: str) -> None:
     assert all("; " in line for line in found), found
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "started: 1763769600\n" + LEAST,
+            ["1:10: started: YAML reads 1763769600 as a number, not as a time; write it as"],
+        ),
+        (LEAST.replace("Card payments fail", '"a\\r\\nb"'), ["1:8: \\u000d is a control character"]),
+        (LEAST + "".join(f"x{n}: *a\n" for n in range(120)), ["8:5: *a is a YAML alias"]),
+        ("affected: &a [*a, *a]\n" + LEAST, ["1:11: &a is a YAML anchor", "1:15: *a is a YAML alias"]),
+        (LEAST.replace("  - at", "    at"), ["4:5: updates: is not a list"]),
+        (
+            LEAST.replace("Card payments fail", '"Cards').replace("2\n", "9\n", 1),
+            ["1:8: this quote", "2:11: severity:"],
+        ),
+        (
+            LEAST.replace("Some", "@Some").replace("1h", "soon"),
+            ["5:12: text without quotes", "7:16: timeframe:"],
+        ),
+        (
+            LEAST.replace("Some", '"\\qSome"').replace("title", "titel"),
+            ["1:1: unknown key", "5:14: \\q means nothing"],
+        ),
+    ],
+)
+def test_one_slip_is_one_fault_and_hides_no_other(desk: Config, text: str, lines: list[str]) -> None:
+    found = faults(text, desk)
+    assert len(found) == len(lines), found
+    assert all(line in fault for line, fault in zip(lines, found, strict=True)), found
+
+
 def test_components_and_the_files_name_are_checked_only_where_they_matter(desk: Config) -> None:
     without = desk.model_copy(update={"components": {}})
     assert read(LEAST + "    affected: [db]\n", without).latest.affected == ("db",)
@@ -311,6 +342,8 @@ def test_a_clock_that_was_set_back_does_not_refuse_what_was_said_before(desk: Co
     for clock in ("13:04", "13:14"):
         assert faults(LEAST.replace("10:05+01:00", f"{clock}+01:00"), desk) == []
     assert "at is in the future" in faults(ahead, desk)[0]
+    released = {("pay7", 1): NOW}
+    assert parse_incident(ahead, "incidents/pay7.yaml", desk, NOW, released).latest.number == 1
 
 
 def test_the_first_hundred_faults_and_then_the_total(desk: Config) -> None:

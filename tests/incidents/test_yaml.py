@@ -324,7 +324,7 @@ def test_a_new_file_is_made_once_and_whole(desk: Config) -> None:
     finally:
         os.umask(old_mask)
     assert path == desk.folder / "incidents" / "pay7.yaml"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text() == 'title: "Cards: down"\nseverity: 1\nupdates:\n' + ENTRY_LINES
     with pytest.raises(InputError, match="file exists"):
         create_incident(desk, "pay7", {"title": "x"})

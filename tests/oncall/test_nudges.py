@@ -206,10 +206,11 @@ def config_with(**person: str) -> Config:
     mail              | call             | email             | phone          | fault
     dana@acme.example |                  | dana@acme.example |                |
     env:DANA_MAIL     |                  | Dana@acme.example |                |
+    Dana <dana@acme.example> |           | dana@acme.example |                |
                       | env:DANA_PHONE   |                   | +4915112345671 |
                       | +49 151 12345671 |                   | +4915112345671 |
     env:NOT_SET       | env:DANA_PHONE   |  | +4915112345671  | NOT_SET is not set: the email of dana; set it
-    env:ODD           |                  |  |                 | the email of dana is not an email address
+    env:ODD           |                  |  |                 | the email of dana is not one address
                       |                  |  |                 | dana has no address; write email or phone in
 """)
 def test_an_address_is_in_file_or_variable(mail: str, call: str, email: str, phone: str, fault: str) -> None:
