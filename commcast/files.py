@@ -7,6 +7,7 @@ import re
 import shlex
 import stat
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,6 +63,12 @@ def _is_own_group(path: Path) -> bool:
 
 CONFLICT = ("a merge conflict that is not resolved", "keep one side, and delete the lines <<<, === and >>>")
 _CONFLICT = re.compile("^<{7} ", re.MULTILINE)
+
+
+def named(character: str) -> str:
+    """Return what a character that cannot be seen is called: U+2028 (line separator)."""
+    name = unicodedata.name(character, "").lower()
+    return f"U+{ord(character):04X} ({name})" if name else f"U+{ord(character):04X}"
 
 
 def merge_conflict(text: str, name: str) -> Fault | None:

@@ -41,7 +41,7 @@ def with_dates(keys: dict[str, Any], desk: Desk, *, is_expected: bool = False) -
     found: dict[str, Any] = {key: _latest(keys[key], desk) for key in ("started", "ended") if key in keys}
     if "started" in keys and found["started"] != keys["started"]:
         moment = datetime.fromisoformat(found["started"])
-        if _is_far(moment, desk.now):
+        if moment.tzinfo and _is_far(moment, desk.now):
             raise InputError(_far("--started", keys["started"], "was last on", moment, desk))
     if "expected_at" in keys:
         found["expected_at"] = _ahead(keys["expected_at"], desk)
@@ -58,8 +58,8 @@ def _latest(text: str, desk: Desk) -> str:
     for day in (today, today - timedelta(days=1)):
         try:
             moment = parse_instant(f"{day}T{text:0>5}", desk.config.zone)
-        except ValueError:
-            return text
+        except ValueError as error:  # clocks skip it that night, or show it twice: the file's reader says so
+            return f"{day}T{text:0>5}" if "offset" in str(error) else text
         if moment <= desk.now:
             break
     return write_instant(moment)

@@ -191,7 +191,7 @@ def _halt(ledger: Ledger, incident: str) -> None:
     deadline, has_said = time.monotonic() + _PATIENCE, False
     while True:
         with ledger.write() as connection:
-            settle_lost(connection, clock())
+            settle_lost(connection, clock(), incident)
             waits = on_their_way(connection, incident)
         if not waits or time.monotonic() > deadline:
             return

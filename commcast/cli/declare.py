@@ -43,7 +43,7 @@ _TRIES = 20  # other people may take the same id at the same moment
 
 
 @verb(
-    "severity issue resolution timeframe confidence scope action status affected audiences owner "
+    "severity issue resolution timeframe confidence scope action short status affected audiences owner "
     "next_update because internal expected_at started id edit"
 )
 def declare(
@@ -94,6 +94,8 @@ def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> d
     first, *others = data.pop("updates", [{}])
     data |= {key: value for key, value in keys.items() if key in _TOP_KEYS}
     first |= update_entry({key: value for key, value in keys.items() if key not in _TOP_KEYS})
+    # What is taken back of a preset is not written at all.
+    data, first = ({key: value for key, value in each.items() if value is not None} for each in (data, first))
     return {**_ordered(data), "updates": [first, *others]}
 
 
@@ -257,8 +259,8 @@ _OWN_VERBS = {
 
 
 @verb(
-    "incident status issue resolution timeframe confidence scope action nothing_new expected_at next_update "
-    "because severity affected audiences owner internal edit"
+    "incident status issue resolution timeframe confidence scope action short nothing_new expected_at "
+    "next_update because severity affected audiences owner internal edit"
 )
 def update(said: VerbInput) -> None:
     """Post an update; fields you omit are carried forward.

@@ -58,7 +58,7 @@ def retract(said: VerbInput) -> None:
 
 
 @verb(
-    "incident issue resolution timeframe confidence scope action severity next_update because internal",
+    "incident issue resolution timeframe confidence scope action short severity next_update because internal",
     incident="The incident's id; may be left out when only one is over.",
 )
 def reopen(said: VerbInput) -> None:

@@ -14,7 +14,10 @@ from commcast.cli.options import CONFIG_NAME, refuse
 from commcast.cli.output import say, show_prose
 
 _SHIPPED = Path(__file__).with_name("shipped_desk")  # its commcast.toml has {names} for a desk's own values
-_HIDDEN = {"incidents/.gitkeep": "", "presets/.gitkeep": "", ".gitignore": ".commcast/\noutbox/\n"}
+_IGNORED = (
+    ".commcast/\noutbox/\n# Addresses of people: remove this line to keep the lists in Git.\naudiences/\n"
+)
+_HIDDEN = {"incidents/.gitkeep": "", "presets/.gitkeep": "", ".gitignore": _IGNORED}
 
 
 def init(
@@ -104,4 +107,5 @@ def _name_of(folder: Path) -> str:
 def _write_new(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
+        path.touch(0o600 if path.parent.name == "audiences" else 0o666)
         path.write_text(text, encoding="utf-8")

@@ -26,16 +26,24 @@ FilesArgument = Annotated[
 ]
 
 
-def lint(files: FilesArgument = None, as_json: JsonOption = False, folder: FolderOption = None) -> None:
+def lint(
+    files: FilesArgument = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Write `at` back where a file lost it; the ledger has it.")
+    ] = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
     """Check configuration, incidents, presets, lists and templates; name every fault at once.
 
-    Exits with 2 on any fault. A bad row that is only left out of a list is a warning.
+    Exits with 2 on any fault. A bad row that is only left out of a list is a warning. Where there is a
+    ledger, files are also compared with what was released of them.
 
     Example: commcast lint incidents/pay7.yaml
     """
     from commcast.doctor.lint import find_faults
 
-    found = find_faults(find_folder(folder, shows=True), files or [], clock())
+    found = find_faults(find_folder(folder, shows=not fix), files or [], clock(), fix=fix)
     if as_json:
         show_json("lint", _document(found))
     else:
@@ -44,6 +52,8 @@ def lint(files: FilesArgument = None, as_json: JsonOption = False, folder: Folde
 
 
 def _show(found: Findings) -> None:
+    for line in found.fixed:
+        say(f"Wrote {line}.")
     for warning in InputError(found.warnings).lines():
         say(f"warning: {warning}")
     for fault in InputError(found.faults).lines():
@@ -63,6 +73,7 @@ def _document(found: Findings) -> dict[str, Any]:
     return {
         "ok": not found.faults,
         "checked": found.checked,
+        "fixed": found.fixed,
         "faults": [fault._asdict() for fault in found.faults],
         "warnings": [fault._asdict() for fault in found.warnings],
     }
@@ -84,10 +95,11 @@ def schema(
     Example: commcast schema incident > incident.schema.json
     """
     from commcast.config.load import config_schema
-    from commcast.incidents.schema import incident_schema, preset_schema
+    from commcast.incidents.schema import IncidentFile, PresetFile, json_schema
 
-    make = {"incident": incident_schema, "config": config_schema, "preset": preset_schema}[of]
-    show(json.dumps(make(), indent=2, ensure_ascii=False))
+    shape = PresetFile if of is Document.PRESET else IncidentFile
+    found = config_schema() if of is Document.CONFIG else json_schema(shape)
+    show(json.dumps(found, indent=2, ensure_ascii=False))
 
 
 def templates(

@@ -232,14 +232,18 @@ def _line(told: Told, zone: ZoneInfo, addresses: bool) -> str:
 
 def _table(record: Record, zone: ZoneInfo) -> str:
     """Return one row per notice, audience and channel: when, outcomes, providers, and the promise it made."""
-    many = len(record.tellings) > 1
-    rows = []
+    many, rows = len(record.tellings) > 1, []
+    told = chain.from_iterable(record.tellings.values())
+    both = ((each.first_at or each.frozen_at, each.last_at) for each in told)
+    local = [at.astimezone(zone) for at in chain.from_iterable(both) if at]
+    day = "%Y-%m-%d" if many or len({at.year for at in local}) > 1 else "%-d %b"
+    letters = " %Z" if len({at.utcoffset() for at in local}) > 1 else ""
     for incident, tellings in record.tellings.items():
         for each in tellings:
             by = record.stated.get((incident, each.notice, each.channel, each.audience))
             at = each.first_at or each.frozen_at
             cells = (
-                _span(at, each.last_at, zone, with_year=many),
+                _span(at, each.last_at, zone, day, letters),
                 f"update {each.number}" if each.shape == "update" else _name(each.notice),
                 NAMES[each.channel],
                 each.audience,
@@ -297,9 +301,9 @@ def _name(notice: str) -> str:
     return f"{kind} {rest}" if rest.isdigit() else kind
 
 
-def _span(first: datetime, last: datetime | None, zone: ZoneInfo, *, with_year: bool) -> str:
+def _span(first: datetime, last: datetime | None, zone: ZoneInfo, day: str, letters: str) -> str:
     """Return when the first and the last reader got it: 21 Nov 10:05-10:09."""
     start = first.astimezone(zone)
     until = clock_in(zone, last, first) if last else ""
-    begun = f"{start:%Y-%m-%d %H:%M}" if with_year else f"{start.day} {start:%b %H:%M}"
+    begun = f"{start:{day} %H:%M{letters}}"
     return f"{begun}-{until}" if until and until != f"{start:%H:%M}" else begun

@@ -70,6 +70,7 @@ _HELP_OF_KEYS = {
     "confidence": "How reliable the timeframe is: low or high.",
     "scope": "What is affected, and what still works.",
     "action": "What readers should do, or not do.",
+    "short": "What texts say in place of issue, scope and action.",
     "affected": "Components, such as payments,login.",
     "audiences": "Who is told; repeat it. Default: by severity.",
     "owner": "The person in commcast.toml who leads.",
@@ -86,11 +87,13 @@ _HELP_OF_KEYS = {
     "ended": "When it was over, such as 11:08; default: now.",
     "check_in": "An audience to ask on the next working day whether all is well; repeat it.",
 }
+# Keys with an option --no-… that takes back what is carried forward.
+TAKEN_BACK = ("scope", "action", "short", "affected", "audiences", "owner")
 # In the order in which a person reads an update; internal words last.
 _UPDATE_KEYS = (
     *("status", "expected_at", "window", "because", "severity", "affected", "audiences", "owner", "ended"),
     *("issue", "fixed", "resolution"),
-    *("timeframe", "confidence", "scope", "action", "nothing_new", "remains", "if_it_persists"),
+    *("timeframe", "confidence", "scope", "action", "short", "nothing_new", "remains", "if_it_persists"),
     *("merged_into", "check_in", "next_update", "corrects", "wrong", "right", "for"),
     "internal",
 )
@@ -109,8 +112,14 @@ OPTION_OF = {
 }
 
 
+# The options that take a key back.
+_NO = {key: f"--no-{OPTION_OF[key].removeprefix('--')}" for key in TAKEN_BACK}
+
+
 def _of_key(key: str, help: str) -> Any:
     """Return the type of the parameter for a key of the incident file, with its option."""
+    if key in TAKEN_BACK:
+        help = f"{help} {_NO[key]} takes it back."
     if key == "severity":
         return Annotated[int | None, _option(help, parser=_severity, metavar="1-4")]
     if key in {"audiences", "check_in"}:
@@ -121,6 +130,7 @@ def _of_key(key: str, help: str) -> Any:
 _SHARED = {
     "incident": IncidentArgument,
     **{key: _of_key(key, help) for key, help in _HELP_OF_KEYS.items()},
+    **{f"no_{key}": Annotated[bool, typer.Option(_NO[key], hidden=True)] for key in TAKEN_BACK},
     "edit": EditOption,
     "late": LateOption,
     "yes": YesOption,
@@ -128,7 +138,7 @@ _SHARED = {
     "as_json": JsonOption,
     "folder": FolderOption,
 }
-_FLAGS = ("edit", "late", "yes", "dry_run", "as_json")
+_FLAGS = ("edit", "late", "yes", "dry_run", "as_json", *(f"no_{key}" for key in TAKEN_BACK))
 _KEYWORD = Parameter.KEYWORD_ONLY
 
 
@@ -156,9 +166,10 @@ def verb(shared: str, *, incident: str = "") -> Callable[[Callable[..., None]], 
     argument, if not the usual one. The command raises InputError for bytes that are not text.
     """
     kinds = _SHARED | ({"incident": Annotated[str | None, argument(incident)]} if incident else {})
+    back = [f"no_{key}" for key in TAKEN_BACK if key in shared.split()]
     parameters = [
         Parameter(name, _KEYWORD, default=False if name in _FLAGS else None, annotation=kinds[name])
-        for name in [*shared.split(), "yes", "dry_run", "as_json", "folder"]
+        for name in [*shared.split(), *back, "yes", "dry_run", "as_json", "folder"]
     ]
 
     def wrap(function: Callable[..., None]) -> Callable[..., None]:
@@ -227,9 +238,13 @@ _UNDECODED = re.compile("[\ud800-\udfff]")  # how Python shows bytes of the comm
 def written_keys(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of an incident file that a command's options fill, as they are written there.
 
-    Raises InputError for bytes that are not text.
+    None stands for what is taken back. Raises InputError for bytes that are not text.
     """
     keys = dict(parameters)
+    tilde = ("~", str(Path("~").expanduser()))  # what a shell makes of ~ without quotes
+    back = {key for key in TAKEN_BACK if keys.get(f"no_{key}") or "".join(keys.get(key) or ()) in tilde}
+    if both := [key for key in back if keys.get(f"no_{key}") and keys.get(key)]:
+        refuse(OPTION_OF[both[0]], "is written and taken back", f"leave out {_NO[both[0]]}")
     if isinstance(keys.get("affected"), str):
         keys["affected"] = [part.strip() for part in keys["affected"].split(",") if part.strip()]
     keys = {key: value for key, value in keys.items() if key in OPTION_OF and value not in (None, [], ())}
@@ -237,7 +252,7 @@ def written_keys(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if no_text := [key for key, text in texts.items() if _UNDECODED.search(text)]:
         what, remedy = "holds bytes that are not text", "write it in UTF-8, or in an editor with --edit"
         raise InputError(Fault("", 0, 0, f"{OPTION_OF[key]} {what}", remedy) for key in no_text)
-    return keys
+    return keys | dict.fromkeys(back)
 
 
 def update_entry(keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,10 +39,11 @@ def notice_in_words(notice: str, number: int) -> str:
 
 
 def clock_in(zone: ZoneInfo, at: datetime, reference: datetime) -> str:
-    """Return a time as clocks in `zone` show it, with its day if that is not the day of `reference`."""
-    local = at.astimezone(zone)
-    same = local.date() == reference.astimezone(zone).date()
-    return f"{local:%H:%M}" if same else f"{local.day} {local:%b %H:%M}"
+    """Return a time as clocks in `zone` show it, with what is not that of `reference`: day, year, zone."""
+    local, then = at.astimezone(zone), reference.astimezone(zone)
+    shown = f"{local:%H:%M}" if local.utcoffset() == then.utcoffset() else f"{local:%H:%M %Z}"
+    year = "" if local.year == then.year else f"{local.year} "
+    return shown if local.date() == then.date() else f"{local.day} {local:%b} {year}{shown}"
 
 
 def other_stories(plan: Plan, when: When) -> Iterator[str]:
@@ -139,7 +140,8 @@ def rows_left_out(tally: Tally) -> Iterator[str]:
         if count.skipped:
             yield f"Left out: {count.skipped} of {count.rows} rows of {name} are bad; the first:"
             yield from (f"  {fault}" for fault in count.faults[:FAULTS_SHOWN])
-        yield from (f"Bad cell: {warning}" for warning in count.warnings[:FAULTS_SHOWN])
+        for warning in count.warnings[:FAULTS_SHOWN]:
+            yield f"{'Bad cell' if '(ignored in ' in warning else 'Not told'}: {warning}"
 
 
 def not_sent(plan: Plan, ledger: Ledger | None) -> Iterator[str]:

@@ -134,12 +134,12 @@ def _with_held(plan: Plan, ledger: Ledger | None) -> Plan:
 
 
 def only(tally: Tally, audience: str | None) -> Tally:
-    """Return the part of a tally for one audience. Raises InputError if it gets none of these messages."""
-    if audience is None:
-        return tally
+    """Return the part of a tally for one audience. Raises InputError if only others get these messages."""
     known = {name for notice in tally.notices for name in notice.audiences}
+    if audience is None or not known:
+        return tally
     if audience not in known:
-        names = ", ".join(sorted(known)) or "none"
+        names = ", ".join(sorted(known))
         raise InputError(f"audience {audience!r:.60} gets none of these messages; these do: {names}")
     return replace(
         tally,

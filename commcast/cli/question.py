@@ -13,7 +13,7 @@ from commcast.cli import present, prompt
 from commcast.cli.output import say
 from commcast.cli.present import other_stories
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
-from commcast.model.incident import goes_back
+from commcast.model.incident import SENTENCES, goes_back
 from commcast.model.times import short_duration
 from commcast.plan.reasons import HELD_BACK
 
@@ -162,7 +162,7 @@ def full_text(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> It
     yield from present.messages(tally)
     yield present.rule("what goes out")
     yield from summary(desk, plan, tally, ledger)
-    warnings = [*reader_warnings(desk, plan), *tick_warnings(desk, plan)]
+    warnings = [*word_warnings(plan, tally), *reader_warnings(desk, plan), *tick_warnings(desk, plan)]
     if warnings:
         yield ""
     for warning in warnings:
@@ -184,7 +184,7 @@ def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iter
     lines += [*_not_told_so_mild(desk, plan, tally), *other_stories(plan, when)]
     if tally.notices:
         update, previous = plan.incident.latest, _last_released(plan)
-        lines += _own_words(update, tally)
+        lines += [*_carried(plan.incident), *_own_words(plan.incident, tally)]
         if news := [*new_facts(previous, update), *new_timeframe(previous, update, when)]:
             lines.append(f"New here, check each: {', '.join(news)}")
         lines += [*lasting_lines(desk, tally, when), present.promise_line(tally, when)]
@@ -197,15 +197,35 @@ def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iter
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
 
 
-def _own_words(update: Update, tally: Tally) -> list[str]:
-    """Return the line that says which of these audiences read their own words, and for which sentences."""
+_CARRIED = ("issue", "resolution", "timeframe", "scope", "action", "short", "affected", "audiences")
+_QUOTED = ("scope", "action", "short")  # of the rest readers notice themselves that it is out of date
+
+
+def _carried(incident: Incident) -> Iterator[str]:
+    """Yield what the newest update says because an earlier one did, and what it no longer says."""
+    now, before = incident.latest, next(reversed(incident.updates[:-1]), None)
+    said = {key: (old, getattr(now, key)) for key in _CARRIED if (old := getattr(before, key, None))}
+    shown = {
+        key: f'{key} "{str(old)[:80].rstrip(".")}"' if key in _QUOTED else key
+        for key, (old, _) in said.items()
+    }
+    if kept := [shown[key] for key, (old, new) in said.items() if new == old]:
+        yield f"Carried forward: {_listed(kept)}."
+    if gone := [shown[key] for key, (_, new) in said.items() if not new]:
+        yield f"No longer said: {_listed(gone)}."
+
+
+def _own_words(incident: Incident, tally: Tally) -> Iterator[str]:
+    """Yield which of these audiences read their own words, for which sentences, and which no longer do."""
     told = {name for each in tally.notices for name in each.audiences}
-    own = [
-        f"{name} ({', '.join(words.model_dump(exclude_none=True))})"
-        for name, words in update.words_in_force.items()
-        if name in told
-    ]
-    return [f"Their own words (for:) are read by {_listed(own)}."] if own else []
+    was, own = (
+        {name: [*words.model_dump(exclude_none=True)] for name, words in each.words_in_force.items()}
+        for each in (incident.updates[-2:][0], incident.latest)
+    )
+    gone = {name: [key for key in keys if key not in own.get(name, ())] for name, keys in was.items()}
+    for those, verb in ((own, "are read by"), (gone, "no longer hold for")):
+        if named := [f"{name} ({', '.join(keys)})" for name, keys in those.items() if keys and name in told]:
+            yield f"Their own words (for:) {verb} {_listed(named)}."
 
 
 def _not_told_so_mild(desk: Desk, plan: Plan, tally: Tally) -> Iterator[str]:
@@ -275,6 +295,15 @@ def _last_released(plan: Plan) -> Update | None:
     """Return the update that was released last; drafts before this one don't count."""
     before = [number for number in plan.history.releases if number < plan.incident.latest.number]
     return plan.incident.update(max(before)) if before else None
+
+
+def word_warnings(plan: Plan, tally: Tally) -> Iterator[str]:
+    """Yield what readers will not read as it is meant, at its place in the incident file."""
+    from commcast.rendering.render import word_warnings as found_in
+
+    samples = [each.sample for notice in tally.notices for each in notice.audiences.values() if each.sample]
+    is_too_long = any(getattr(each.content, "is_shortened", False) for each in samples)
+    yield from (f"Warning: {each}" for each in found_in(plan.incident, is_too_long=is_too_long))
 
 
 def reader_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
@@ -381,14 +410,8 @@ def too_late(desk: Desk, until: datetime) -> str:
     return f"The question was good until {at}: the times in these messages are no longer right."
 
 
-_TOLD = (
-    *("issue", "resolution", "scope", "action"),
-    *("nothing_new", "fixed", "remains", "if_it_persists", "because"),
-)
-
-
 def _facts(update: Update) -> Iterator[str]:
     for said in (update, *update.words_in_force.values()):  # words for one audience have fewer keys
-        for text in (getattr(said, key, None) for key in _TOLD):
+        for text in (getattr(said, key, None) for key in SENTENCES):
             for found in _TELLING.findall(text or ""):
                 yield found.rstrip(".,;:").strip()

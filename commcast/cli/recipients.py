@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -18,7 +19,7 @@ from commcast.cli.output import picked, say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
 from commcast.cli.session import desk_to_read, desk_to_work, who
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, gravest
-from commcast.model.incident import Channel
+from commcast.model.incident import Channel, Recipient
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -328,16 +329,16 @@ def _check(
     name: str, config: Config, is_suppressed: Callable[[Channel, str], bool], seen: set[tuple[str, str]]
 ) -> ListCheck:
     from commcast.doctor.lint import reaches_nobody
-    from commcast.recipients.addresses import is_digit_off
     from commcast.recipients.lists import counted_rows, open_recipients
 
-    audience, digit_off = config.audiences[name], []
+    audience = config.audiences[name]
+    doubts: dict[tuple[str, str], list[int]] = {}
     result = ListCheck(name)
     try:
         reading = open_recipients(name, config)
         for recipient in reading:
-            if recipient.phone and is_digit_off(recipient.phone):
-                digit_off.append(recipient.line)
+            for doubt in _doubts(recipient, config):
+                doubts.setdefault(doubt, []).append(recipient.line)
             for channel in audience.channels:
                 if key := recipient.key(channel):
                     result.by_channel[channel] += 1
@@ -350,12 +351,26 @@ def _check(
     result.rows, result.left_out = reading.rows, reading.skipped
     result.faults.extend(reading.faults)
     result.warnings.extend(reading.warnings)
-    if digit_off:
-        what = f"phone may lack a digit or have one too many: {counted_rows(len(digit_off))}"
-        result.warnings.append(Fault(audience.recipients, digit_off[0], 0, what, "check its source"))
+    for (what, remedy), lines in doubts.items():
+        what = f"{what}: {counted_rows(len(lines))}"
+        result.warnings.append(Fault(audience.recipients, lines[0], 0, what, remedy))
     if result.rows > result.left_out and not result.by_channel:
         result.warnings.append(reaches_nobody(config, name))
     return result
+
+
+def _doubts(recipient: Recipient, config: Config) -> Iterator[tuple[str, str]]:
+    """Yield what may keep a message from a reader, and what to do, as far as it is known without asking."""
+    from commcast.recipients.addresses import is_digit_off
+
+    email, sms = config.channels.email, config.channels.sms
+    if recipient.phone and is_digit_off(recipient.phone):
+        yield "phone may lack a digit or have one too many", "check its source"
+    if email and email.provider == "sendgrid" and not recipient.email.isascii():
+        yield "SendGrid takes no address that is not ASCII before its @", "use another address"
+    is_name = sms and sms.provider == "twilio" and re.fullmatch(r"(?!\+?\d+$).{1,11}", sms.sender)
+    if is_name and recipient.phone.startswith("+1") and not config.providers.twilio.messaging_service:
+        yield "Twilio texts no number in the US or Canada from a name", "set a number as from"
 
 
 def _show_checks(checks: list[ListCheck]) -> None:

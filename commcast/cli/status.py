@@ -35,16 +35,16 @@ from commcast.operations.status import DeskStatus, read_status
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from commcast.config.settings import Config
     from commcast.incidents.load import Loaded
     from commcast.ledger.overview import BroadcastCounts
+    from commcast.operations.desk import Desk
 
 
 def status(
     incident: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this incident.")] = None,
     overdue: Annotated[
         bool,
-        typer.Option("--overdue", help="Only what is late; exit with 4 if a promise to readers is broken."),
+        typer.Option("--overdue", help="Only what is late, also a first word; exit with 4 if anything is."),
     ] = False,
     watch: Annotated[
         bool,
@@ -52,7 +52,9 @@ def status(
             "--watch", "-w", help="Redraw in place until Ctrl-C (exits with 0), with what is being sent."
         ),
     ] = False,
-    every: Annotated[str, typer.Option("--every", help="With --watch: how often to look.")] = "2s",
+    every: Annotated[
+        str | None, typer.Option("--every", help="With --watch: how often to look; default: 2s.")
+    ] = None,
     as_json: JsonOption = False,
     now: NowOption = None,
     folder: FolderOption = None,
@@ -74,8 +76,10 @@ def status(
     if watch:
         if overdue or now is not None:
             raise InputError("--watch always shows the current state: leave out --overdue and --now")
-        watch_status(folder, incident, every, as_json=as_json)
+        watch_status(folder, incident, every or "2s", as_json=as_json)
         return
+    if every is not None:
+        raise InputError("--every is only for --watch; add --watch, or leave it out")
     found = _read(folder, moment_or_now(now), incident)
     if overdue:
         found = found.only_late()
@@ -88,7 +92,9 @@ def status(
     if found.doubt:  # it was said when the ledger was opened
         raise typer.Exit(ExitCode.LEDGER)
     if overdue and found.overdue:
-        say(f"Overdue: {', '.join(found.overdue)}. Readers were promised an update; {_way_out(found)}")
+        is_first = all(each.is_draft for each in found.histories)
+        why = "Nobody has been told yet" if is_first else "Readers were promised an update"
+        say(f"Overdue: {', '.join(found.overdue)}. {why}; {_way_out(found)}")
         raise typer.Exit(ExitCode.OVERDUE)
 
 
@@ -99,6 +105,8 @@ def _way_out(found: DeskStatus) -> str:
     """Return what helps: writing an update or, if one is pending, getting it out."""
     late = [each for each in found.histories if each.id in found.overdue]
     name = late[0].id if len(late) == 1 else "ID"
+    if all(each.is_draft for each in late):
+        return f"a draft waits for a yes: commcast send {name}"
     if any(each.counts.get("pending") for each in late):
         return f"one is written but still pending: commcast send {name}, commcast doctor --connect"
     if all(each.status in _PLANNED for each in late):
@@ -115,7 +123,7 @@ def _read(
     folder: Path | None,
     now: datetime,
     incident: str | None,
-    load: Callable[[Config, datetime], Loaded] | None = None,
+    load: Callable[[Desk], Loaded] | None = None,
 ) -> DeskStatus:
     with desk_to_read(folder, now) as (desk, ledger):
         return read_status(desk, ledger, incident, load)
@@ -167,12 +175,12 @@ class Watch:
         self._measure(self._found.sending)
         return replace(self._found, now=self.now())
 
-    def _load(self, config: Config, now: datetime) -> Loaded:
+    def _load(self, desk: Desk) -> Loaded:
         from commcast.incidents.load import load_incidents
 
         sign = _sign_of_files(self.folder)
         if self._loaded is None or self._loaded[0] != sign:
-            self._loaded = (sign, load_incidents(config, now))
+            self._loaded = (sign, load_incidents(desk.config, desk.now, released_at=desk.released_at))
         return self._loaded[1]
 
     def _measure(self, sending: tuple[BroadcastCounts, ...]) -> None:

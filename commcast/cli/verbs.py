@@ -206,8 +206,9 @@ def _edited(entry: dict[str, Any]) -> dict[str, Any]:
     from commcast.incidents.yaml_lines import lines_of
 
     shown = entry or {"status": "", "issue": "", "resolution": "", "timeframe": ""}
-    text = prompt.edited("# Lines left empty are carried forward.\n" + "\n".join(lines_of(shown, 0)) + "\n")
-    data = parse(text, "the edited text").data
+    hint = "# Lines left empty are carried forward; ~ takes back what was."
+    document = parse(prompt.edited("\n".join([hint, *lines_of(shown, 0), ""])), "the edited text")
+    data = document.data
     if not isinstance(data, dict):
         raise InputError("the edited text is not a list of keys and values; nothing was written")
-    return {key: value for key, value in data.items() if value not in (None, "")}
+    return {key: each for key, each in data.items() if each not in (None, "") or (key,) in document.nulls}

@@ -98,7 +98,7 @@ _IN_OUR_WORDS = {
         ("string_too_short", "is too short", "write at least {min_length} characters"),
         ("string_too_long too_long", "is too long", "write at most {max_length} characters"),
         ("string_pattern_mismatch", "has the wrong form", "look it up: commcast schema config"),
-        ("literal_error", "is not known", "write {expected}"),
+        ("literal_error enum", "is not known", "write {expected}"),
         ("tuple_type list_type", "is not a list", 'write one such as ["email"]'),
         ("mapping_type dict_type model_type", "is not a table", "write it as [{path}]"),
         ("too_short", "is empty", "fill it in"),

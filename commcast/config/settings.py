@@ -21,6 +21,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from commcast.model.incident import ID_PATTERN, Channel, Severity, View
 from commcast.model.message import read_mailbox
@@ -183,9 +184,11 @@ class TwilioProvider(ConfigTable):
 
 
 class OutboxProvider(ConfigTable):
-    """Files instead of a provider: nothing is sent."""
+    """Files instead of a provider: nothing is sent. `connections` are the files written at the same time."""
 
     folder: OwnFolder = "outbox"
+    connections: Connections = 8
+    per_second: Rate = 0
 
 
 class Providers(ConfigTable):
@@ -200,12 +203,14 @@ class Providers(ConfigTable):
 
 
 CONFIG_NAME = "commcast.toml"
+TWILIO_SENDER = 'write from = "+4915799912345", or a name such as "Acme Pay", in [channels.sms]'
 
 
 def _unsubscribe(url: str) -> str:
-    if url.startswith("mailto:") and "@" in url and not re.search(r"[\s<>,]", url):
-        return url
-    return web_url(url)
+    if not url.startswith("mailto:"):
+        return web_url(url)
+    _mailbox(url.removeprefix("mailto:").partition("?")[0])
+    return url
 
 
 def _mailbox(text: str) -> str:
@@ -240,6 +245,10 @@ def _share(text: str) -> float:
     return float(match[1]) / 100
 
 
+def _mailbox_or_variable(text: str) -> str:
+    return text if text.startswith("env:") else _mailbox(text)
+
+
 Address = Annotated[Line, AfterValidator(_mailbox)]
 Lead = Annotated[Length, AfterValidator(_short_lead)]
 _QUIET_SCHEMA = {"type": "string", "pattern": r"^(\d\d:\d\d-\d\d:\d\d)?$", "examples": ["21:00-08:00"]}
@@ -270,7 +279,7 @@ class Person(ConfigTable):
     """Somebody who can own an incident. An address may be `env:NAME`, read only when needed."""
 
     name: Line
-    email: Line = ""
+    email: Annotated[Line, AfterValidator(_mailbox_or_variable)] = ""
     phone: Line = ""
 
 
@@ -418,13 +427,13 @@ class Send(ConfigTable):
 
 
 class Tick(ConfigTable):
-    """What `tick` accepts as a release, how long before a promise it acts, and which URL it requests then.
+    """How long before a promise `tick` acts, and which URL it requests then.
 
     `heartbeat_url` may be `env:NAME`, because it may contain a token. `heartbeat_private` allows an address
     in a private network.
     """
 
-    release: Literal["never", "committed"] = "never"
+    release: SkipJsonSchema[Literal["never"]] = "never"  # the only way there is yet
     hold_before: Length = timedelta(minutes=3)
     heartbeat_url: SecretUrl = ""
     heartbeat_private: bool = False
@@ -472,9 +481,21 @@ class Config(ConfigTable):
         return ZoneInfo(self.organisation.zone)
 
     @property
-    def not_served(self) -> tuple[str, ...]:
-        """The keys in use that this version accepts but does not act on yet."""
-        return () if self.tick.release == "never" else ("tick.release",)
+    def twilio_sender_fault(self) -> str:
+        """Why Twilio takes no such sender of texts, by its documentation; "" if it may.
+
+        A name has up to 11 letters, digits and spaces, and at least one letter.
+        """
+        sender = self.channels.sms.sender if self.channels.sms else ""
+        if not sender or self.providers.twilio.messaging_service:
+            return ""
+        if sender.startswith("+"):
+            return "" if re.fullmatch(r"\+[1-9]\d{6,14}", sender) else "is not a complete number"
+        if not re.search("[A-Za-z]", sender):
+            is_code = re.fullmatch(r"\d{3,8}", sender)
+            return "" if is_code else "is not a complete number or a short code, and a name needs a letter"
+        is_short = len(sender) <= 11 or re.fullmatch(_SERVICE_SID, sender)
+        return "" if is_short else "is longer than the 11 characters of a name"
 
     def per_second(self, channel: Channel) -> float:
         """Return how many messages per second the provider of a channel may get, 0 for no limit."""

@@ -142,9 +142,8 @@ class PendingRows:
         decision = decide(person, self.notice, history, self.config, self.now, audience=audience)
         group = None
         if decision.action in {Action.SEND, Action.HOLD}:
-            zone = person.timezone or self.config.organisation.zone
             word = next_word(person.level, self.notice.channel, by_email=by_email)
-            group = self._group(audience, self._listener(zone, person.locale, word, history))
+            group = self._group(audience, self._listener(person.timezone, person.locale, word, history))
         if len(self._cases) >= _CASES_KEPT:
             self._cases.clear()
         self._cases[case] = decision, group
@@ -192,12 +191,9 @@ class PendingRows:
             return
         notice = self.notice
         with self.ledger.read() as connection:
-            for each in told_people(
+            yield from told_people(
                 connection, notice.incident, notice.channel, notice.id, notice.merged, notice.told_from
-            ):
-                yield FormerReader(
-                    each.key, each.address, each.audience, each.zone, each.locale, each.recipient
-                )
+            )
 
     def former_readers(self) -> Iterator[list[PendingRow]]:
         """Yield those who were told that it began and are on no list now: they are told how it ended."""
@@ -234,13 +230,15 @@ class PendingRows:
             return row
         by_email = bool(person.values.get("by_email"))
         word = next_word(level_of(person.values), self.notice.channel, by_email=by_email)
-        group = self._group(person.audience, self._listener(person.zone, person.locale, word, history))
+        zone = str(person.values.get("timezone") or "")
+        group = self._group(person.audience, self._listener(zone, person.locale, word, history))
         return row._replace(group=group, words=group.words(person.values))
 
     def _listener(self, zone: str, locale: str, word: NextWord, history: ReaderHistory) -> Listener:
         broken = history.promised if history.promised and history.promised < self.now else None
         is_new = is_newcomer(self.notice, history)
-        return Listener(zone, locale, word, history.held_back, broken, history.told_wrong, is_new)
+        known, where = bool(zone), zone or self.config.organisation.zone
+        return Listener(where, locale, word, history.held_back, broken, history.told_wrong, is_new, known)
 
     def _group(self, audience: str, listener: Listener) -> ReaderGroup:
         if (audience, listener) not in self._groups:
@@ -323,6 +321,7 @@ class PendingRows:
             knows_up_to=notice.after if notice.channel is Channel.SMS else None,
             goes_on_as=notice.goes_on_as,
             follow_up=notice.id.partition(":")[2] if notice.kind is NoticeKind.FOLLOW_UP else "",
+            knows_zone=listener.knows_zone,
         )
 
 

@@ -197,8 +197,6 @@ def _configuration(config: Config) -> Iterator[Check]:
     if sms is not None and sms.quiet is None and sms.provider != "outbox":
         remedy = 'write quiet = "21:00-08:00" in [channels.sms], the readers\' own time'
         yield warn("SMS", "there are no quiet hours: texts also go out at night", remedy)
-    for key in config.not_served:
-        yield warn("configuration", f"{key} has no effect yet", "this version ignores it")
 
 
 def _incidents(config: Config, now: datetime) -> tuple[Sequence[Incident], Check]:

@@ -1,4 +1,4 @@
-"""Finds everything that is wrong in a desk's folder, without a ledger: what `commcast lint` shows."""
+"""Finds everything that is wrong in a desk's folder: what `commcast lint` shows."""
 
 from __future__ import annotations
 
@@ -6,35 +6,57 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import partial
 from itertools import product
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import Connection
+
 from commcast.config.load import load_config
-from commcast.config.settings import CONFIG_NAME, Config
-from commcast.errors import Fault, InputError
-from commcast.incidents.load import INCIDENTS_FOLDER, load_incident, load_incidents
+from commcast.config.settings import CONFIG_NAME, TWILIO_SENDER, Config
+from commcast.errors import ConfigError, Fault, InputError, LedgerError
+from commcast.files import read_text_file
+from commcast.incidents.editor import fill_times
+from commcast.incidents.load import (
+    INCIDENTS_FOLDER,
+    incident_paths,
+    load_incident,
+    load_incidents,
+    parse_incident,
+)
 from commcast.incidents.presets import PRESETS_FOLDER, list_presets
+from commcast.incidents.schema import IncidentFile, check_shape
+from commcast.incidents.unfold import ReleasedAt
+from commcast.ledger.releases import read_releases, release_times, released_facts
+from commcast.ledger.store import ledger_path, open_copy
 from commcast.model.incident import Channel, Incident, Recipient, Status
+from commcast.model.release import changed
+from commcast.model.times import write_instant
 from commcast.plan.cadence import lateness_faults, promises
 from commcast.plan.notices import audiences_of
+from commcast.recipients.formats import SUFFIXES, check_list
 from commcast.recipients.lists import open_recipients
 from commcast.rendering.context import Occasion, build_context, next_word, recipient_values
-from commcast.rendering.render import Renderer
-from commcast.rendering.templates import Templates, shipped_templates
+from commcast.rendering.render import Renderer, word_warnings
+from commcast.rendering.templates import USER, Templates, shipped_templates
 
 
 @dataclass
 class Findings:
-    """What lint found. `checked` counts what was checked, by kind; warnings are not failures."""
+    """What lint found. `checked` counts what was checked, by kind; warnings are not failures.
+
+    `fixed` are the lines that were written into files.
+    """
 
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)
+    fixed: list[str] = field(default_factory=list)
 
     def add(self, faults: Iterable[Fault]) -> None:
         """Keep each fault once: the same template fails for many incidents."""
@@ -49,18 +71,29 @@ class Findings:
             self.add(error.faults)
 
 
-def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
-    """Return everything that is wrong in a folder, or in these of its incident files."""
+def find_faults(folder: Path, files: list[Path], now: datetime, *, fix: bool = False) -> Findings:
+    """Return everything that is wrong in a folder, or in these of its incident files.
+
+    Where there is a ledger, what was released is compared. `fix` writes back the times that files have lost.
+    """
     findings = Findings()
-    with findings.noting():
+    try:
         config = load_config(folder)
-        findings.warnings.extend(
-            Fault(CONFIG_NAME, 0, 0, f"{key} has no effect yet", "this version ignores it")
-            for key in config.not_served
-        )
-        incidents = _incidents(config, files, now, findings)
-        for incident in incidents:
-            findings.add(lateness_faults(config, incident))
+    except ConfigError as error:
+        findings.add(error.faults)
+        _check_shapes(folder, findings)
+        return findings
+    with findings.noting():
+        if (
+            (sms := config.channels.sms)
+            and sms.provider == "twilio"
+            and (fault := config.twilio_sender_fault)
+        ):
+            findings.warnings.append(Fault(CONFIG_NAME, 0, 0, f"channels.sms.from {fault}", TWILIO_SENDER))
+        with _ledger(config, findings) as ledger:
+            incidents = _incidents(config, files, now, findings, release_times(ledger) if ledger else {})
+            for incident in incidents:
+                _compare(config, incident, ledger, findings, fix=fix)
         with findings.noting():
             if not files:
                 findings.warnings.extend(unread_files(config))
@@ -70,7 +103,59 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
     return findings
 
 
-def _incidents(config: Config, files: list[Path], now: datetime, findings: Findings) -> list[Incident]:
+def _check_shapes(folder: Path, findings: Findings) -> None:
+    """Check what can be checked without a configuration: keys, sentences, and the headers of lists."""
+    bare = Config.model_construct(folder=folder)  # type: ignore[call-arg]
+    with findings.noting():
+        list_presets(bare)
+    with findings.noting():
+        for path in incident_paths(bare):
+            name = f"{INCIDENTS_FOLDER}/{path.name}"
+            with findings.noting():
+                checked = check_shape(read_text_file(path, folder=folder, name=name), name, IncidentFile)
+                findings.add(checked.document.all_faults(checked.faults))
+    for path in sorted((folder / "audiences").glob("[!.]*")):
+        with findings.noting():
+            if path.suffix in SUFFIXES:
+                check_list(path, f"audiences/{path.name}")
+
+
+@contextmanager
+def _ledger(config: Config, findings: Findings) -> Iterator[Connection | None]:
+    """Yield a connection to a copy of the ledger; None if there is none, or none that can be read."""
+    with ExitStack() as stack:
+        connection = None
+        try:
+            if copy := stack.enter_context(open_copy(ledger_path(config.folder), config.desk)):
+                connection = stack.enter_context(copy.read())
+        except LedgerError as error:
+            findings.warnings.append(Fault("", 0, 0, f"sent words cannot be compared: {error}"))
+        yield connection
+
+
+def _compare(
+    config: Config, incident: Incident, ledger: Connection | None, findings: Findings, *, fix: bool
+) -> None:
+    """Compare an incident's file with what was released of it."""
+    releases = read_releases(ledger, incident.id) if ledger else {}
+    findings.add(lateness_faults(config, incident, releases))
+    if ledger:
+        findings.add(changed(incident, releases, partial(released_facts, ledger, incident.id)))
+    lost = [each for each in incident.updates if each.number in releases and not each.at_written]
+    with findings.noting():
+        if fix and lost:
+            fill_times(config.folder / incident.path, {each.number: each.at for each in lost})
+            findings.fixed += [f"{incident.path}: at of update {each.number}" for each in lost]
+            return
+    for each in lost:
+        what = f"update {each.number} was released and has lost its line `at`"
+        remedy = f"add at: {write_instant(each.at)}, or run: commcast lint --fix"
+        findings.warnings.append(Fault(incident.path, each.line, 0, what, remedy))
+
+
+def _incidents(
+    config: Config, files: list[Path], now: datetime, findings: Findings, released_at: ReleasedAt
+) -> list[Incident]:
     """Return the incidents that can be read, of these files or of all."""
     findings.checked["incidents"] += len(files)
     found: list[Incident] = []
@@ -79,10 +164,10 @@ def _incidents(config: Config, files: list[Path], now: datetime, findings: Findi
         anchored = config.model_copy(update={"folder": config.folder.absolute()})
         for file in files:
             with findings.noting():
-                found.append(load_incident(Path.cwd() / file, anchored, now))
+                found.append(load_incident(Path.cwd() / file, anchored, now, released_at))
         return found
     with findings.noting():
-        loaded = load_incidents(config, now)
+        loaded = load_incidents(config, now, released_at=released_at)
         findings.checked["incidents"] += len(loaded.incidents) + len(loaded.broken)
         for error in loaded.broken.values():
             findings.add(error.faults)
@@ -187,19 +272,48 @@ def reaches_nobody(config: Config, name: str) -> Fault:
 def check_words(
     config: Config, incidents: Iterable[Incident], lists: Mapping[str, SampleRow], findings: Findings
 ) -> None:
-    """Compile the templates for each audience, status and language; render each incident's newest update."""
-    trial = _TrialRenderer(config)
+    """Compile the templates for each audience, status and language; render each incident's newest update.
+
+    A desk's own templates are also tried on a made-up update of their status, with and without its facts.
+    """
+    trial, made_up = _TrialRenderer(config), _made_up(config)
     for audience, settings in config.audiences.items():
+        sample = lists[audience].sample
         for channel, status, locale in product(settings.channels, Status, sorted(lists[audience].locales)):
             with findings.noting():
-                trial.renderer(audience, channel, status, locale)
+                wording = trial.renderer(audience, channel, status, locale).wording
+                if sample and any(name.startswith(USER) for name in wording.sources):
+                    for each in made_up[status]:
+                        trial.render(each, audience, channel, sample._replace(locale=locale))
     for incident in incidents:
+        is_too_long = False
         for audience in audiences_of(incident, incident.latest, config):
             if sample := lists[audience].sample:
                 for channel in config.audiences[audience].channels:
                     with findings.noting():
-                        trial.render(incident, audience, channel, sample)
+                        is_too_long |= trial.render(incident, audience, channel, sample)
+        findings.warnings.extend(word_warnings(incident, is_too_long=is_too_long))
     findings.checked["templates"] += len(trial.by_digest)
+
+
+# What an update need not say.
+_OPTIONAL = ("scope", "action", "nothing_new", "internal", "fixed", "remains", "if_it_persists", "because")
+
+
+def _made_up(config: Config) -> dict[str, list[Incident]]:
+    """Return by status two incidents that came to it: one that says all, one that says the least."""
+    found: dict[str, list[Incident]] = {}
+    now, facts = (
+        datetime(2027, 1, 1, tzinfo=UTC),
+        [dict.fromkeys(_OPTIONAL, words) for words in ("Words.", None)],
+    )
+    for path in Path(__file__).with_name("made_up").glob("*.yaml"):
+        incident = parse_incident(path.read_text("utf-8"), path.name, config, now)
+        for each in incident.updates:
+            before = incident.updates[: each.number - 1]
+            both = [(*before, each.model_copy(update=said)) for said in facts]
+            found[each.status.value] = [incident.model_copy(update={"updates": updates}) for updates in both]
+    return found
 
 
 class _TrialRenderer:
@@ -221,8 +335,11 @@ class _TrialRenderer:
             self._by_place[place] = self.by_digest[wording.digest]
         return self._by_place[place]
 
-    def render(self, incident: Incident, audience: str, channel: Channel, reader: Recipient) -> None:
-        """Render the newest update for one reader. Raises TemplateError."""
+    def render(self, incident: Incident, audience: str, channel: Channel, reader: Recipient) -> bool:
+        """Render the newest update for one reader; return whether a text got too long for its sentences.
+
+        Raises TemplateError.
+        """
         update = incident.latest
         renderer = self.renderer(audience, channel, update.status, reader.locale)
         values = recipient_values(reader, self._config.audiences[audience])
@@ -238,7 +355,5 @@ class _TrialRenderer:
             previous=incident.update(update.number - 1) if update.number > 1 else None,
             occasion=Occasion(next_word=next_word(reader.level, channel, by_email=values["by_email"])),
         )
-        if channel is Channel.EMAIL:
-            renderer.email(context, values)
-        else:
-            renderer.sms(context, values)
+        content = (renderer.email if channel is Channel.EMAIL else renderer.sms)(context, values)
+        return getattr(content, "is_shortened", False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -12,7 +11,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from commcast.config.settings import SendGridProvider, SmtpProvider, TwilioProvider, is_loopback
+from commcast.config.settings import (
+    TWILIO_SENDER,
+    SendGridProvider,
+    SmtpProvider,
+    TwilioProvider,
+    is_loopback,
+)
 from commcast.doctor.checks import Check, fail, ok, warn
 from commcast.errors import CommcastError, ExitCode, InputError, TryAgain
 from commcast.model.incident import Channel
@@ -50,9 +55,7 @@ _PARTS = {
 
 
 _SECONDS = 20.0  # for all that a mail server is asked
-_E164 = r"\+[1-9]\d{6,14}"
 _LONGEST_CODE = 8  # digits of a short code
-_LONGEST_NAME = 11  # characters of an alphanumeric sender, with at least one letter (Twilio)
 
 
 class _SendGrid(Protocol):
@@ -224,7 +227,7 @@ async def _sender(records: _Twilio, config: Config) -> Check:
     shown = sender if len(sender) <= 12 else f"{sender[:12]}…"
     if len(sender) > _LONGEST_CODE and sender.lstrip("+").isdigit():
         shown = mask(sender)
-    if not config.providers.twilio.messaging_service and (check := _unasked_sender(sender, shown)):
+    if not config.providers.twilio.messaging_service and (check := _unasked_sender(config, sender, shown)):
         return check
     known = await records.knows_sender(sender)
     if known is None:
@@ -236,22 +239,13 @@ async def _sender(records: _Twilio, config: Config) -> Check:
     return fail(Channel.SMS, f"the Twilio account has no sender {shown}", remedy, _REFUSED)
 
 
-def _unasked_sender(sender: str, shown: str) -> Check | None:
-    """Return the check of a sender that Twilio need not be asked about, None for any other.
-
-    Twilio's alphanumeric sender IDs have up to 11 letters, digits and spaces, and at least one letter.
-    """
-    fault = ""
-    if sender.startswith("+"):
-        fault = "" if re.fullmatch(_E164, sender) else "is not a complete number"
-    elif re.fullmatch(rf"\d{{3,{_LONGEST_CODE}}}", sender):
+def _unasked_sender(config: Config, sender: str, shown: str) -> Check | None:
+    """Return the check of a sender that Twilio need not be asked about, None for any other."""
+    if fault := config.twilio_sender_fault:
+        return fail(Channel.SMS, f"the sender {shown} {fault}", TWILIO_SENDER, _REFUSED)
+    if sender.isdigit():
         return ok(Channel.SMS, f"the sender {shown} is a short code, which was not checked")
-    elif not re.search("[A-Za-z]", sender):
-        fault = "is not a complete number or a short code, and a name needs a letter"
-    elif len(sender) > _LONGEST_NAME:
-        fault = f"is longer than the {_LONGEST_NAME} characters of a name"
-    remedy = 'write from = "+4915799912345", or a name such as "Acme Pay", in [channels.sms]'
-    return fail(Channel.SMS, f"the sender {shown} {fault}", remedy, _REFUSED) if fault else None
+    return None
 
 
 async def _balance(records: _Twilio, config: Config) -> Check:

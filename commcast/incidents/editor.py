@@ -25,7 +25,7 @@ from commcast.model.incident import ID_PATTERN
 from commcast.model.times import write_instant
 
 _BOM = b"\xef\xbb\xbf"
-_FILE_MODE = 0o644
+_FILE_MODE = 0o600  # it may hold what only our own people may know
 _SMALL_WORDS = frozenset(
     ("a all an and are at by for from in is it not of on or our some slow the to we with your").split()  # noqa: SIM905
 )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import commcast
 from commcast.config.settings import Config
-from commcast.errors import Fault, InputError, in_order
+from commcast.errors import Fault, InputError
 from commcast.files import LARGEST_FILE, cannot_read, decode, open_regular, read_bytes_file
 from commcast.incidents.schema import IncidentFile, check_shape
 from commcast.incidents.unfold import ReleasedAt, Unfolding
@@ -208,15 +208,15 @@ def parse_incident(
     Raises InputError with every fault of the text.
     """
     checked = check_shape(text, name, IncidentFile)
-    faults, incident = checked.faults, None
+    faults, incident = checked.document.all_faults(checked.faults), None
     if checked.written is not None:
         unfolding = Unfolding(
             checked.document, config, now, checked.written, checked.spoiled, Path(name).stem, released_at
         )
         incident = unfolding.incident()
-        faults = faults + unfolding.faults
+        faults = checked.document.all_faults([*checked.faults, *unfolding.faults])
     if faults or incident is None:
-        raise InputError(in_order(faults))
+        raise InputError(faults)
     return incident.model_copy(update={"source": source_of(text)})
 
 

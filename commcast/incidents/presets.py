@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from commcast.config.settings import Config
-from commcast.errors import Fault, InputError, in_order
+from commcast.errors import Fault, InputError
 from commcast.files import read_text_file
 from commcast.incidents.schema import PresetFile, check_shape
 from commcast.model.incident import ID_PATTERN
@@ -81,6 +81,6 @@ def _load(name: str, path: Path, origin: str, config: Config) -> Preset:
             loc = ("updates", number, "at")
             faults.append(document.fault(loc, "a preset has no times", "remove `at`", key=True))
     if faults or written is None:
-        raise InputError(in_order(faults))
+        raise InputError(document.all_faults(faults))
     data = {key: value for key, value in document.data.items() if key != "about"}
     return Preset(name, origin, written.about or "", written.title, data)

@@ -12,25 +12,28 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.json_schema import GenerateJsonSchema
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault
-from commcast.files import FORBIDDEN
+from commcast.files import FORBIDDEN, named
 from commcast.incidents.yaml import QUOTE, Loc, YamlDocument, examine
-from commcast.model.incident import ID_PATTERN, Confidence, Kind, Status
+from commcast.model.incident import ID_PATTERN, SENTENCES, Confidence, Kind, Status
 
 LONGEST_TITLE = 200
 LONGEST_SENTENCE = 4_000
 MOST_UPDATES = 1_000
 
 # Keys whose value is a sentence: YAML must not cut it at " #".
-_SENTENCE_KEYS = {
-    *("title", "issue", "resolution", "scope", "action", "internal", "nothing_new", "because"),
-    *("wrong", "right", "fixed", "remains", "if_it_persists", "offer", "postmortem"),
-}
+_SENTENCE_KEYS = {*SENTENCES, "title", "internal", "wrong", "right", "postmortem"}
+
+
+# Keys of an update that ~ takes back: from then on nothing is carried forward for them.
+TAKEN_BACK = ("scope", "action", "short", "timeframe", "affected", "audiences", "owner", "backup", "for")
+# Keys that earlier versions accepted without acting on them.
+_NOT_YET = frozenset(("translations", "offer", "dedupe_key"))
 
 
 def _sentence(text: str) -> str:
     found = FORBIDDEN.search(text) or re.search("\r", text)
     if found:
-        raise ValueError(f"has the control character U+{ord(found[0]):04X}; write plain text")
+        raise ValueError(f"has the control character {named(found[0])}; write plain text")
     if not text.strip():
         raise ValueError("is empty; write it, or remove the line")
     return text.strip()
@@ -58,6 +61,7 @@ OneLine = Annotated[str, Field(max_length=LONGEST_TITLE), AfterValidator(_one_li
 Name = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=200), AfterValidator(_once)]
 _MOMENTS = ["2026-11-21T10:05+01:00", "2026-11-21T09:05Z"]
+_MOMENT_KEYS = {"at", "started", "ended", "expected_at", "from", "to"}
 Moment = Annotated[OneLine, Field(description="Date and time with offset from UTC", examples=_MOMENTS)]
 SeverityWritten = Annotated[int, Field(strict=True, ge=1, le=4, description="1 is the worst, 4 the mildest")]
 NumberWritten = Annotated[int, Field(strict=True, ge=1)]
@@ -66,6 +70,11 @@ NumbersWritten = Annotated[list[NumberWritten], Field(min_length=1, max_length=1
 
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @property
+    def taken_back(self) -> frozenset[str]:
+        """The keys of which ~ says that what was carried forward no longer holds."""
+        return frozenset(key for key in self.model_fields_set if getattr(self, key) is None)
 
 
 class WindowWritten(_Entry):
@@ -92,10 +101,6 @@ class _Shared(_Entry):
     owner: Name | None = Field(None, description="The person of commcast.toml who leads")
     backup: Name | None = Field(None, description="Who is alerted if the owner does not answer")
     window: WindowWritten | None = None
-    translations: dict[Name, dict[Name, Sentence]] | None = Field(
-        None, description="Translations by locale: {de: {issue: …}}"
-    )
-    offer: Sentence | None = Field(None, description="What affected readers are offered")
     merged_into: Name | None = Field(None, description="The id of the incident that continues instead")
     expected_at: Moment | None = Field(None, description="When an expected incident will begin")
 
@@ -112,10 +117,11 @@ class UpdateEntry(_Shared):
     confidence: Confidence | None = Field(None, description="How reliable the timeframe is")
     scope: Sentence | None = Field(None, description="What is affected, and what still works")
     action: Sentence | None = Field(None, description="What readers should do, or not do")
+    short: Sentence | None = Field(None, description="Texts say this in place of issue, scope and action")
     next_update: OneLine | None = Field(None, description="When readers will hear more: 20m, or 14:00")
     nothing_new: Sentence | None = Field(None, description="A short progress note when nothing else changed")
     internal: Sentence | None = Field(None, description="For internal audiences only; never carried forward")
-    words: dict[Name, WordsWritten] | None = Field(
+    words: dict[Name, WordsWritten | None] | None = Field(
         None, alias="for", description="Other wording for one audience: {executives: {issue: …}}"
     )
     ended: Moment | None = Field(None, description="When it was over; left out: `at`")
@@ -152,7 +158,6 @@ class IncidentFile(_File):
     postmortem: Annotated[Sentence, AfterValidator(_link_or_words)] | None = Field(
         None, description="After the end: the review itself, or where it is, or when it will be there"
     )
-    dedupe_key: OneLine | None = Field(None, description="The alert that opened it, so that it opens once")
 
 
 class PresetFile(_File):
@@ -161,18 +166,18 @@ class PresetFile(_File):
     about: OneLine | None = Field(None, description="When to use this preset")
 
 
-def incident_schema() -> dict[str, Any]:
-    """Return the JSON Schema of an incident file, for editors that complete and check YAML."""
-    return IncidentFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
-
-
-def preset_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a preset file."""
-    return PresetFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
+def json_schema(shape: type[_File]) -> dict[str, Any]:
+    """Return the JSON Schema of a kind of file, for editors that complete and check YAML."""
+    schema = shape.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
+    entry, words = (schema["$defs"][name]["properties"] for name in ("UpdateEntry", "WordsWritten"))
+    for each in (*(entry[key] for key in TAKEN_BACK), *words.values()):
+        each["type"] = [each["type"], "null"]
+    entry["for"]["additionalProperties"] = {"anyOf": [entry["for"]["additionalProperties"], {"type": "null"}]}
+    return schema
 
 
 class _WithoutNulls(GenerateJsonSchema):
-    """Omits the null of each key that may be missing: in a file an empty value is a fault."""
+    """Omits the null of each key that may be missing: in most of them an empty value is a fault."""
 
     def nullable_schema(self, schema: Any) -> dict[str, Any]:
         return self.generate_inner(schema["schema"])
@@ -186,7 +191,9 @@ Shape = TypeVar("Shape", IncidentFile, PresetFile)
 
 
 class Checked(NamedTuple, Generic[Shape]):
-    """A file as written and everything wrong with it; `spoiled` has the places of these faults.
+    """A file as written and what is wrong with it besides the faults of its document.
+
+    `spoiled` has the places of these faults.
 
     `written` is without the faulty values, so that the rest can still be checked; None if that fails.
     """
@@ -200,24 +207,24 @@ class Checked(NamedTuple, Generic[Shape]):
 def check_shape(text: str, name: str, shape: type[Shape]) -> Checked[Shape]:
     """Return what is written in `text`, as far as it fits the shape; `name` is what faults call the file."""
     document = examine(text, name, sentences=frozenset(_SENTENCE_KEYS))
-    faults = list(document.faults)
+    faults: list[Fault] = []
     if not isinstance(document.data, dict):
-        if document.data is not None or not faults:
+        if document.data is not None or not document.faults:
             what = "is empty" if document.data is None else "is not a list of keys and values"
             faults.append(document.fault((), what, "write title, severity and updates"))
         return Checked(document, None, faults)
-    problems = [(loc, _BLANK) for loc in _blanks(document.data, ())]
+    back = {each for each in document.nulls if each[0] == "updates" and each[2:3] and each[2] in TAKEN_BACK}
+    problems = [(loc, _BLANK) for loc in _blanks(document.data, ()) if loc not in back]
     written, found = _validated(shape, document.data)
     if not found and not problems:
         return Checked(document, written, faults)
     places = {loc for loc, _ in found}
     problems = found + [(loc, blank) for loc, blank in problems if places.isdisjoint(_around(loc))]
-    spoiled = {loc for loc, _ in problems}
+    meant = {key for each in problems[:FAULTS_SHOWN_PER_FILE] for key in _meant(*each, shape)}
+    spoiled = {loc for loc, _ in problems} | meant
     for number, (loc, problem) in enumerate(problems):
-        is_shown = number < FAULTS_SHOWN_PER_FILE
-        faults.append(_fault(document, loc, problem, shape, is_shown))
-        if is_shown:
-            spoiled.update(_meant(loc, problem, shape))
+        if problem["type"] != "missing" or loc not in meant:
+            faults.append(_fault(document, loc, problem, shape, number < FAULTS_SHOWN_PER_FILE))
     rest, _ = _validated(shape, _without(document.data, [loc for loc, _ in problems]))
     return Checked(document, rest, faults, frozenset(spoiled))
 
@@ -274,6 +281,8 @@ def _unknown_key(document: YamlDocument, loc: Loc, shape: type[BaseModel], sugge
     place = document.places.get(loc)
     if place and place.flow and document.value(loc) is None:
         return f"{str(loc[-1])!r:.60} was read as a key: a comma ends the text inside {{ }}", QUOTE
+    if loc[-1] in _NOT_YET:
+        return f"{loc[-1]} has no effect yet", "remove the line"
     known = _keys_at(loc, shape)
     close = get_close_matches(str(loc[-1]), known, 1) if suggest else []
     remedy = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
@@ -307,6 +316,8 @@ def _explain(key: str, kind: str, problem: Mapping[str, Any], value: Any) -> tup
         return f"must be 1 (worst) to 4, not {value!r:.40}", "write 1, 2, 3 or 4"
     if key == "id":
         return f"{value!r:.60} cannot be an id", "use a-z, 0-9 and -, at most 40 characters"
+    if key in _MOMENT_KEYS and kind == "string_type" and isinstance(value, int | float):
+        return f"YAML reads {value!s:.40} as a number, not as a time", f"write it as {_MOMENTS[0]}"
     if explain := _KINDS.get(kind):
         return explain(problem, value)
     what, _, remedy = problem["msg"].removeprefix("Value error, ").partition("; ")

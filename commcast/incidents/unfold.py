@@ -41,7 +41,8 @@ _STATUSES = {Kind.INCIDENT: INCIDENT_STATUSES, Kind.MAINTENANCE: MAINTENANCE_STA
 _OVER = frozenset({Status.RESOLVED, Status.COMPLETED})
 _NOT_BEGUN = END_STATUSES | {Status.EXPECTED}
 _OF_THE_FILE = ("severity", "affected", "audiences", "owner", "backup")
-_SAID_AFRESH = ("issue", "resolution", "scope", "action")  # closed by an end, written again at a reopening
+_WORDS = tuple(AudienceWords.model_fields)
+_SAID_AFRESH = (*_WORDS, "short")  # closed by an end, written again at a reopening
 _AS_WRITTEN = ("nothing_new", "internal", "fixed", "remains", "if_it_persists", "because", "wrong", "right")
 
 
@@ -106,7 +107,6 @@ class Unfolding:
             started_written=written.started is not None,
             updates=tuple(update for update in updates if update is not None),
             postmortem=written.postmortem,
-            dedupe_key=written.dedupe_key,
         )
 
     def _fault(self, loc: Loc, what: str, remedy: str, *, key: bool = False) -> None:
@@ -181,8 +181,9 @@ class Unfolding:
         promise = self._promise(loc, entry, at, status)
         ended = self._ended(loc, entry, at, status)
         self._corrects(loc, entry, number)
-        words = {name: AudienceWords(**each.model_dump()) for name, each in (entry.words or {}).items()}
-        carried = self._carried_words(entry, status, words)
+        own = dict.fromkeys(self.said.words) if "words" in entry.taken_back else entry.words or {}
+        words = {name: AudienceWords(**(each.model_dump() if each else {})) for name, each in own.items()}
+        self._put_in_force(entry, status, words)
         self.said.status, self.said.ended = status, status in END_STATUSES
         if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
             return None
@@ -197,15 +198,15 @@ class Unfolding:
             affected=tuple(said["affected"] or ()),
             audiences=None if said["audiences"] is None else tuple(said["audiences"]),
             owner_named=entry.owner is not None,
-            issue=entry.issue or (entry.fixed if status in _OVER else None) or said["issue"],
+            issue=entry.issue or (entry.fixed if status in _OVER else None) or said.get("issue", ""),
             # What was being done, and what readers should do meanwhile, no longer applies.
-            resolution=(entry.resolution or "") if is_over else said["resolution"],
+            resolution=(entry.resolution or "") if is_over else said.get("resolution", ""),
             timeframe=timeframe,
-            action=entry.action if is_over else said.get("action"),
+            **{key: getattr(entry, key) if is_over else said.get(key) for key in ("action", "short")},
             next_update=promise,
             next_clock=entry.next_update if is_clock_time(entry.next_update) else "",
             words=words,
-            carried=carried,
+            words_in_force=self.said.words,
             window=window,
             ended=ended,
             corrects=_numbers(entry.corrects),
@@ -260,24 +261,23 @@ class Unfolding:
         """Return the update's time; if it is not released yet, the time of reading."""
         earlier = self.said.at
         loc = (*loc, "at")
+        released = self.released_at.get((self.written.id or self.stem, int(loc[1]) + 1))
         if entry.at is None:
-            released = self.released_at.get((self.written.id or self.stem, int(loc[1]) + 1))
             at = released or (max(self.now, earlier) if earlier else self.now)
         else:
             written = self._moment(loc, entry.at)
             if written is None:
                 return earlier or self.now
             at = written
-            self._check_order(loc, at, earlier)
+            self._check_order(loc, at, earlier, released)
         self.said.at = at
         return at
 
-    def _check_order(self, loc: Loc, at: datetime, earlier: datetime | None) -> None:
-        # Earlier updates may be released: they are not refused because a clock was set back.
+    def _check_order(self, loc: Loc, at: datetime, earlier: datetime | None, released: object) -> None:
+        # What is released, as earlier updates may be, is not refused because a clock was set back.
         is_last = loc[1] == len(self.written.updates) - 1
-        if is_last and at > self.now + _CLOCK_SKEW:
-            remedy = "check this machine's clock, write when it was sent, or leave `at` out"
-            self._fault(loc, "at is in the future", remedy)
+        if is_last and not released and at > self.now + _CLOCK_SKEW:
+            self._fault(loc, "at is in the future", "write when it was sent, or leave `at` out")
         elif earlier and at < earlier:
             self._fault(loc, "at is before the update above it", "keep updates in order of time")
 
@@ -303,36 +303,35 @@ class Unfolding:
             for key in _SAID_AFRESH:
                 self.said.values.pop(key, None)
             self.said.timeframe = None
-        for key in (*_OF_THE_FILE, *_SAID_AFRESH):
-            if (value := getattr(entry, key)) is not None:
-                self.said.values[key] = value
+        if entry.model_fields_set & {"issue", "scope", "action"}:  # of which it is the short form
+            self.said.values.pop("short", None)
+        for key in entry.model_fields_set.intersection((*_OF_THE_FILE, *_SAID_AFRESH)):
+            self.said.values[key] = getattr(entry, key)
         planned = self.written.kind is Kind.MAINTENANCE
         needed = ("issue", "resolution") if planned else ("issue", "resolution", "timeframe")
-        for key in needed if afresh else ():
+        for key in needed if afresh and ("updates",) not in self.spoiled else ():
             if getattr(entry, key) is None and (*loc, key) not in self.spoiled:
                 why = "the first update needs it" if number == 1 else "it is needed again after an end"
                 self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])
 
-    def _carried_words(
-        self, entry: UpdateEntry, status: Status, words: dict[str, AudienceWords]
-    ) -> dict[str, AudienceWords]:
-        """Return the words of single audiences that hold on, and keep them with `words` for the next update.
+    def _put_in_force(self, entry: UpdateEntry, status: Status, words: dict[str, AudienceWords]) -> None:
+        """Keep the words of single audiences that hold on, and `words`, for this update and the next.
 
-        They hold until the sentence that they stand for is written anew, or says nothing any more.
+        They hold until the sentence that they stand for is written anew or says nothing any more, or until
+        they are taken back.
         """
-        anew = {key for key in _SAID_AFRESH if getattr(entry, key) is not None}
+        anew = set(_WORDS) if "words" in entry.taken_back else entry.model_fields_set.intersection(_WORDS)
         if status in END_STATUSES:
             anew |= {"resolution", "action"} | ({"issue"} if status in _OVER and entry.fixed else set())
         if self.said.ended and status is Status.REOPENED:
-            anew |= set(_SAID_AFRESH)
-        left = {name: words.model_copy(update=dict.fromkeys(anew)) for name, words in self.said.words.items()}
-        carried = {name: words for name, words in left.items() if words != AudienceWords()}
-        own = {name: each.model_dump(exclude_none=True) for name, each in words.items()}
-        both = carried | {
-            name: carried.get(name, AudienceWords()).model_copy(update=keys) for name, keys in own.items()
-        }
-        self.said.words = both
-        return carried
+            anew |= set(_WORDS)
+        back = {name: each.taken_back if each else _WORDS for name, each in (entry.words or {}).items()}
+        in_force = {}
+        for name in dict.fromkeys((*self.said.words, *words)):
+            gone = dict.fromkeys(anew.union(back.get(name, ())))
+            own = words[name].model_dump(exclude_none=True) if name in words else {}
+            in_force[name] = self.said.words.get(name, AudienceWords()).model_copy(update=gone | own)
+        self.said.words = {name: each for name, each in in_force.items() if each != AudienceWords()}
 
     def _timeframe(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> Timeframe | None:
         said, window = self.said, self.said.window
@@ -349,8 +348,9 @@ class Unfolding:
             return found
         if entry.confidence and (*loc, "timeframe") not in self.spoiled:
             self._fault((*loc, "confidence"), "confidence without a timeframe", "add timeframe: …")
-        if entry.window is not None:
-            said.timeframe = None  # it was about the earlier window
+        if entry.window is not None or "timeframe" in entry.taken_back:
+            # It was about the earlier window, or is taken back.
+            said.stretch, said.timeframe = None, None if window else Timeframe()
         if said.timeframe is None and window is not None:
             return Timeframe(latest=window.end)  # a maintenance lasts as long as its window
         return said.timeframe

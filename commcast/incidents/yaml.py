@@ -20,7 +20,7 @@ from ruamel.yaml.events import (
 )
 
 from commcast.errors import Fault, InputError, in_order
-from commcast.files import FORBIDDEN, line_and_column
+from commcast.files import FORBIDDEN, line_and_column, named
 from commcast.incidents.yaml_lines import plain_value
 
 _LONGEST_FAULT = 300
@@ -42,12 +42,22 @@ class YamlPlace(NamedTuple):
 
 @dataclass(slots=True)
 class YamlDocument:
-    """A file's data (dict, list, str, int, float, bool, None), each value's place, and the text's faults."""
+    """A file's data (dict, list, str, int, float, bool, None), each value's place, and the text's faults.
+
+    `nulls` are the places where ~ or null is written, which is not the same as nothing.
+    `broken` are the lines whose value could not be read: something stands in its place.
+    """
 
     name: str
     data: Any = None
     places: dict[Loc, YamlPlace] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    nulls: set[Loc] = field(default_factory=set)
+    broken: set[int] = field(default_factory=set)
+
+    def all_faults(self, others: list[Fault]) -> list[Fault]:
+        """Return the text's faults and others, without those that only follow from a line that is broken."""
+        return in_order([*self.faults, *(fault for fault in others if fault.line not in self.broken)])
 
     def place(self, loc: Loc) -> tuple[int, int]:
         """Return line and column of the value at `loc`, or of the nearest value around it."""
@@ -114,9 +124,10 @@ def examine(text: str, name: str, *, sentences: frozenset[str] = frozenset()) ->
     if refused:
         return YamlDocument(name, faults=[refused])
     faults: list[Fault] = []
+    broken: set[int] = set()
     budget = _REPAIR_BUDGET
     while True:
-        builder = _Builder(text, name, sentences)
+        builder = _Builder(text, name, sentences, broken)
         patched = builder.run()
         budget -= len(text)
         if patched is None or budget < len(text):
@@ -135,8 +146,9 @@ def _refuse(text: str, name: str) -> Fault | None:
     found = _NOT_IN_FILES.search(text)
     if found:
         remedy = "save it as UTF-8" if found[0] == "\0" else "delete it"
-        what = f"control character U+{ord(found[0]):04X} is not allowed"
-        return Fault(name, *line_and_column(text, found.start()), what, remedy)
+        before = text[: found.start()].rpartition("\n")[2][-20:].lstrip()
+        what = f"control character {named(found[0])} is not allowed{before and f', after {before!r}'}"
+        return Fault(name, *line_and_column(text, found.start()), _shown(what), remedy)
     lines = text.split("\n")
     if len(lines) > _MOST_LINES:
         return Fault(name, _MOST_LINES, 1, f"has more than {_MOST_LINES} lines", "shorten it")
@@ -158,11 +170,11 @@ class _Stop(Exception):
 class _Builder:
     """Builds the data from parser events, so that every limit is checked before anything large exists."""
 
-    def __init__(self, text: str, name: str, sentences: frozenset[str]) -> None:
+    def __init__(self, text: str, name: str, sentences: frozenset[str], broken: set[int]) -> None:
         self.text = text
         self.lines = text.split("\n")
         self.sentences = sentences
-        self.document = YamlDocument(name)
+        self.document = YamlDocument(name, broken=broken)
         self.faults: list[Fault] = []
         self.broken: list[Fault] = []
         self.nodes = 0
@@ -203,11 +215,11 @@ class _Builder:
         if len(loc) > _DEEPEST:
             self._stop(event, "is nested too deeply", "check the brackets and dashes")
         if isinstance(event, AliasEvent):
-            self._fault(event, f"*{event.anchor} is a YAML alias, which is not allowed here", QUOTE)
+            self._first(event, f"*{event.anchor} is a YAML alias, which is not allowed here", "alias")
             self._put(event, loc, key, event, flow)
             return None
         if event.anchor is not None:
-            self._fault(event, f"&{event.anchor} is a YAML anchor, which is not allowed here", QUOTE)
+            self._first(event, f"&{event.anchor} is a YAML anchor, which is not allowed here", "anchor")
         if event.tag is not None:
             self._fault(event, "a YAML tag (!…) is not allowed here", QUOTE)
         value: Any
@@ -252,12 +264,15 @@ class _Builder:
         if found:
             self._fault(event, f"\\u{ord(found[0]):04x} is a control character", "write plain text")
         if event.style is not None:
-            return FORBIDDEN.sub("?", text)
+            return re.sub("\r\n?", "?", FORBIDDEN.sub("?", text))
         comment = self._comment_behind(event)
         if comment and loc and loc[-1] in self.sentences:
             what = 'YAML drops the rest of the line after " #"'
             self.faults.append(Fault(self.document.name, event.end_mark.line + 1, comment, what, QUOTE))
-        return plain_value(text)
+        value = plain_value(text)
+        if value is None and text and loc:
+            self.document.nulls.add(loc)
+        return value
 
     def _comment_behind(self, event: Any) -> int:
         """Return the column of a comment on the line on which this unquoted text ends, 0 for none."""
@@ -276,6 +291,12 @@ class _Builder:
     def _fault(self, event: Any, what: str, remedy: str) -> None:
         mark = event.start_mark
         self.faults.append(Fault(self.document.name, mark.line + 1, mark.column + 1, what, remedy))
+
+    def _first(self, event: Any, what: str, kind: str) -> None:
+        """Note the first of its kind: a thousand more say no more."""
+        if not any(f"YAML {kind}" in fault.what for fault in self.faults):
+            self._fault(event, what, QUOTE)
+        self.document.broken.add(event.start_mark.line + 1)
 
     def _stop(self, event: Any, what: str, remedy: str) -> None:
         self._fault(event, what, remedy)
@@ -298,7 +319,7 @@ class _Builder:
             return self._broken_scalar(self.scalar, line, column)
         what, remedy, place = _explain(error, here, (line, column))
         self._break(*place, what, remedy)
-        return None
+        return self._without_value(place[0])
 
     def _broken_scalar(self, scalar: ScalarEvent, line: int, column: int) -> str | None:
         comment = self._comment_behind(scalar) if scalar.style is None else 0
@@ -310,7 +331,15 @@ class _Builder:
         else:
             what, remedy = "text in place of a key", "check the indentation, or " + QUOTE
         self._break(line, column, what, remedy)
-        return None
+        return self._without_value(line)
+
+    def _without_value(self, line: int) -> str | None:
+        """Return the text with something else as the value of a line; None if that cannot mend it."""
+        key = re.match(r"[ -]*[\w-]+:(?=\s)", self.lines[line]) if line < len(self.lines) else None
+        if key is None or line + 1 in self.document.broken:
+            return None
+        self.document.broken.add(line + 1)
+        return "\n".join((*self.lines[:line], f"{key[0]} _", *self.lines[line + 1 :]))
 
     def _break(self, line: int, column: int, what: str, remedy: str) -> None:
         self.broken.append(Fault(self.document.name, line + 1, column + 1, what, remedy))

@@ -87,7 +87,7 @@ def in_braces(value: Any) -> str:
         return "{" + ", ".join(f"{_scalar(key)}: {in_braces(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(in_braces(item) for item in value) + "]"
-    return _scalar(value) if isinstance(value, str) else json.dumps(value)
+    return _scalar(value) if isinstance(value, str) else "~" if value is None else json.dumps(value)
 
 
 def _scalar(text: str, plain: re.Pattern[str] = _PLAIN) -> str:

@@ -22,7 +22,6 @@ from commcast.ledger.tables import (
     BroadcastState,
     State,
     given_up,
-    insert_unless_there,
 )
 from commcast.model.incident import END_STATUSES, Status
 from commcast.model.release import ELSEWHERE
@@ -249,18 +248,6 @@ def add_composition(connection: Connection, broadcast: int, composition: Composi
     return int(connection.execute(made.returning(_composition.c.id)).scalar_one())
 
 
-def add_rows(connection: Connection, broadcast: Broadcast, rows: Sequence[FrozenRow], now: datetime) -> None:
-    """Put recipients into a broadcast that is freezing.
-
-    The UNIQUE key allows one row per notice, channel and address: the first one stays.
-    Raises TryAgain if another process has taken the broadcast over.
-    """
-    check_still_filling(connection, broadcast)
-    if rows:
-        values = [_values(broadcast, row, now) for row in rows]
-        connection.execute(insert_unless_there(connection, _delivery), values)
-
-
 def check_still_filling(connection: Connection, broadcast: Broadcast) -> None:
     """Raise TryAgain if the broadcast is no longer the caller's to fill."""
     found = find_broadcast(connection, broadcast.incident, broadcast.notice, broadcast.channel)
@@ -304,10 +291,10 @@ def open_broadcasts(connection: Connection, incident: str | None = None) -> tupl
     return tuple(_from_row(row) for row in rows)
 
 
-def is_anything_claimed(connection: Connection) -> bool:
-    """Return whether any process, living or dead, has claimed a delivery."""
-    claimed = select(_delivery.c.id).where(IS_OPEN, _delivery.c.state == State.CLAIMED).limit(1)
-    return connection.execute(claimed).first() is not None
+def is_anything_claimed(connection: Connection, incident: str) -> bool:
+    """Return whether any process, living or dead, has claimed a delivery of an incident."""
+    claimed = (IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident)
+    return connection.execute(select(_delivery.c.id).where(*claimed).limit(1)).first() is not None
 
 
 def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[HeldRow, ...]:
@@ -371,11 +358,6 @@ def _may_take_over(connection: Connection, existing: Broadcast, owner: str, now:
 def _empty(connection: Connection, broadcast: int) -> None:
     connection.execute(delete(_delivery).where(_delivery.c.broadcast == broadcast))
     connection.execute(delete(_composition).where(_composition.c.broadcast == broadcast))
-
-
-def _values(broadcast: Broadcast, row: FrozenRow, now: datetime) -> dict[str, Any]:
-    whose = {name: getattr(broadcast, name) for name in ("incident", "notice", "channel")}
-    return {**_columns(row), **whose, "broadcast": broadcast.id, "changed_at": now}
 
 
 def _columns(row: FrozenRow | Composition) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, or_, select
 
@@ -18,7 +17,7 @@ from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.ledger.tables import IS_FROZEN, IS_TEXT_PROMISE, MAYBE_TOLD, WAITING, State, one_of
 from commcast.ledger.tallies import REASON, DeliveryCount, count_deliveries
 from commcast.ledger.wrong_words import NOTHING_HEARD, told_wrong
-from commcast.model.history import History, ReaderHistory, Said, WrongWords
+from commcast.model.history import FormerReader, History, ReaderHistory, Said, WrongWords
 from commcast.model.incident import Channel
 
 _broadcast, _composition, _delivery = tables.frozen_broadcast, tables.composition, tables.delivery
@@ -26,18 +25,6 @@ _broadcast, _composition, _delivery = tables.frozen_broadcast, tables.compositio
 # Another process may send to waiting readers at any moment: the end is prepared for them too, and the freeze
 # skips it if they were not told (`finish_freeze`).
 _TOLD_OR_WAITING = (*MAYBE_TOLD, *WAITING)
-
-
-@dataclass(frozen=True, slots=True)
-class ToldPerson:
-    """A person who was told of an incident, as in their frozen delivery."""
-
-    key: str
-    address: str
-    audience: str
-    zone: str
-    locale: str
-    recipient: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +165,7 @@ def told_people(
     notice: str,
     merged: Sequence[str] = (),
     told_from: int = 0,
-) -> Iterator[ToldPerson]:
+) -> Iterator[FormerReader]:
     """Yield everybody who was told anything else of an incident on a channel, or waits to be, as last frozen.
 
     Readers of incidents `merged` into it count too. With `told_from`, only those count who were told that
@@ -211,7 +198,7 @@ def told_people(
         .order_by(_delivery.c.id)
     )
     for row in rows:
-        yield ToldPerson(*row)
+        yield FormerReader(*row)
 
 
 def count_skipped(connection: Connection, incident: str, notices: Collection[str], reason: str) -> int:

@@ -43,6 +43,15 @@ class FailedDisk(LedgerError):
     """
 
 
+def gone_meanwhile(path: Path) -> FailedDisk:
+    """Return the error for a ledger that somebody took away while it was open."""
+    return FailedDisk(
+        f"{path}: was deleted, moved or replaced while it was in use. What was sent since then is not on "
+        "record, and nothing more is sent. Put it back as it was; or restore a backup, and: commcast doctor "
+        "--adopt-ledger"
+    )
+
+
 @contextmanager
 def named_errors(path: Path, at: Path | None = None) -> Iterator[None]:
     """Turn errors of the ledger at `path` into LedgerError, or TryAgain if it is only busy.
@@ -88,7 +97,8 @@ def _trouble(at: Path, name: str, said: str, *, is_copy: bool) -> str:
 
 
 def _failed(how: str) -> str:
-    return f"reading or writing failed ({how}); check the disk first, then run the same command again"
+    stands = ": a yes may stand all the same, and then the next tick sends it" if "FSYNC" in how else ""
+    return f"reading or writing failed ({how}){stands}; check the disk first, then run the same command again"
 
 
 def _full_for_copy(copy: Path) -> str:

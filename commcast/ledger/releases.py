@@ -74,9 +74,10 @@ def read_releases(connection: Connection, incident: str) -> dict[int, Release]:
 
 
 def release_times(connection: Connection) -> dict[tuple[str, int], datetime]:
-    """Return the `at` of each released update, by incident and number."""
-    rows = connection.execute(select(_release.c.incident, _release.c.number, _release.c.at))
-    return {(row.incident, row.number): row.at for row in rows}
+    """Return the `at` of each released update, by incident and number, with the offset that its file had."""
+    written = _release.c.facts["update", "at"].as_string()
+    rows = connection.execute(select(_release.c.incident, _release.c.number, _release.c.at, written))
+    return {(name, number): datetime.fromisoformat(text) if text else at for name, number, at, text in rows}
 
 
 def released_facts(connection: Connection, incident: str, number: int) -> Mapping[str, Any]:
@@ -101,11 +102,13 @@ def released_incident(connection: Connection, incident: str) -> Incident | None:
         return None
     updates: list[Update] = []
     for row in rows:
-        told = Update.model_validate(row.facts["update"])
+        # Other versions store other keys; older ones had no words that hold on.
+        said = {"words_in_force": row.facts["update"]["words"], **row.facts["update"]}
+        told = Update.model_validate(said, extra="ignore")
         while len(updates) < told.number - 1:
             updates.append(updates[-1] if updates else told)
         updates.append(told)
-    return Incident.model_validate({**rows[-1].facts["incident"], "updates": tuple(updates)})
+    return Incident.model_validate({**rows[-1].facts["incident"], "updates": updates}, extra="ignore")
 
 
 def released_incidents(connection: Connection) -> frozenset[str]:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select,
 from sqlalchemy.pool import QueuePool
 
 from commcast.errors import LedgerError
+from commcast.files import sign_of
 from commcast.ledger import tables
 from commcast.ledger.backups import (
     BackupMark,
@@ -35,6 +36,7 @@ from commcast.ledger.location import (
     check_file,
     check_folder,
     copy_ledger,
+    gone_meanwhile,
     is_there,
     lost_commits,
     named_errors,
@@ -137,7 +139,7 @@ class Ledger:
     """An open ledger. `secret` is the key for Message-IDs and erasure hashes.
 
     `doubt` says why a copy for reading must not be sent from, "" if nothing speaks against it; a ledger open
-    for writing has none. `file` is what is open: `path`, or its copy.
+    for writing has none. `file` is what is open: `path`, or its copy; `inode` is its number on the disk.
     Use it from one thread at a time; `write` is one durable transaction, `read` sees one consistent state.
     """
 
@@ -147,6 +149,7 @@ class Ledger:
     secret: bytes = field(repr=False)
     file: Path
     doubt: str = ""
+    inode: int = 0
     _failed: list[FailedDisk] = field(default_factory=list, repr=False)
 
     @contextmanager
@@ -158,8 +161,11 @@ class Ledger:
         """
         if self._failed:
             raise self._failed[0]
-        with self.naming_errors(), self.engine.begin() as connection:
-            yield connection
+        with self.naming_errors():
+            with self.engine.begin() as connection:
+                yield connection
+            if not self._is_in_place:
+                raise LedgerError("")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -191,10 +197,17 @@ class Ledger:
         try:
             with named_errors(self.path, None if self.file == self.path else self.file):
                 yield
-        except FailedDisk as error:
-            self._failed.append(error)
-            self.engine.dispose()  # what such a connection says next can't be trusted
-            raise
+        except LedgerError as error:
+            found = error if self._is_in_place else gone_meanwhile(self.path)
+            if isinstance(found, FailedDisk):
+                self._failed.append(found)
+                self.engine.dispose()  # what such a connection says next can't be trusted
+            raise found from None
+
+    @property
+    def _is_in_place(self) -> bool:
+        """Whether what is open can still be found; what is written to a file without a name is lost."""
+        return sign_of(self.file)[1] == self.inode
 
 
 def ledger_path(folder: Path) -> Path:
@@ -376,7 +389,8 @@ def _opened(path: Path, file: Path, desk: str | None, nameless: Sequence[sqlite3
             kept = read_identity(engine, path)
         if desk is not None:
             check_desk(path, kept.get("desk", ""), desk)
-        return Ledger(path, engine, kept.get("desk", ""), secret_of(path, kept), file)
+        desk = kept.get("desk", "")
+        return Ledger(path, engine, desk, secret_of(path, kept), file, inode=sign_of(file)[1])
     except BaseException:
         engine.dispose()  # leaves no log beside a file that is not ours
         raise

@@ -124,7 +124,8 @@ class Listener(NamedTuple):
 
     `next_word` is how they will hear more, `held_back` how many messages a cap kept from them, `broken` the
     promise of their last text if it was not kept. `told_wrong` is what they read that was wrong; `is_new`
-    means that they are told of this for the first time, though others were told before.
+    means that they are told of this for the first time, though others were told before. `knows_zone` says
+    whether somebody wrote their zone.
     """
 
     zone: str
@@ -134,6 +135,7 @@ class Listener(NamedTuple):
     broken: datetime | None = None
     told_wrong: tuple[WrongWords, ...] = ()
     is_new: bool = False
+    knows_zone: bool = True
 
 
 class FormerReader(NamedTuple):

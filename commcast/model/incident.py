@@ -121,6 +121,13 @@ class AudienceWords(_Frozen):
     action: str | None = None
 
 
+# What an update tells readers in its author's words.
+SENTENCES = (
+    *("issue", "resolution", "scope", "action", "short", "nothing_new"),
+    *("fixed", "remains", "if_it_persists", "because"),
+)
+
+
 class Update(_Frozen):
     """One dated entry of an incident, with what earlier entries said carried forward.
 
@@ -133,7 +140,8 @@ class Update(_Frozen):
     of the updates that said `wrong`, which should have been `right`. `expected_at` is when something expected
     begins, aware; `merged_into` the id of the incident that continues instead; `check_in` the audiences that
     are asked on the next working day whether all is well. `words` are what this entry itself writes for
-    single audiences, `carried` what earlier ones wrote for them about sentences that still stand.
+    single audiences, `words_in_force` also what earlier ones wrote for them about sentences that still
+    stand. `short` is what texts say in place of issue, scope and action.
     """
 
     number: int
@@ -152,12 +160,13 @@ class Update(_Frozen):
     timeframe: Timeframe
     scope: str | None = None
     action: str | None = None
+    short: str | None = None
     next_update: datetime | None = None
     next_clock: str = Field("", exclude=True)
     nothing_new: str | None = None
     internal: str | None = None
     words: Mapping[str, AudienceWords] = Field(default_factory=dict)
-    carried: Mapping[str, AudienceWords] = Field(default_factory=dict)
+    words_in_force: Mapping[str, AudienceWords] = Field(default_factory=dict)
     window: Window | None = None
     ended: datetime | None = None
     fixed: str | None = None
@@ -175,16 +184,6 @@ class Update(_Frozen):
     def is_end(self) -> bool:
         return self.status in END_STATUSES
 
-    @property
-    def words_in_force(self) -> dict[str, AudienceWords]:
-        """The words of single audiences, by audience: this entry's own before carried ones."""
-        both = [
-            {name: words.model_dump(exclude_none=True) for name, words in said.items()}
-            for said in (self.carried, self.words)
-        ]
-        names = dict.fromkeys(name for said in both for name in said)
-        return {name: AudienceWords(**(both[0].get(name, {}) | both[1].get(name, {}))) for name in names}
-
 
 class Incident(_Frozen):
     """One problem or maintenance, read from one file. `updates` is never empty and is in order of time.
@@ -201,7 +200,6 @@ class Incident(_Frozen):
     started_written: bool = True
     updates: tuple[Update, ...]
     postmortem: str | None = None
-    dedupe_key: str | None = None
     source: str = Field(default="", exclude=True, repr=False)
 
     @property

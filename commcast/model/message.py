@@ -10,8 +10,9 @@ from email.utils import unquote
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+_DOTTED = r"[^@\s<>,;.-][^@\s<>,;.]*(?:\.[^@\s<>,;.]+)*"
 _MAILBOX = re.compile(
-    r"(?P<name>[^<>]*?)\s*<(?P<bracketed>[^@\s<>,;]+@[^@\s<>,;]+)>|(?P<bare>[^@\s<>,;]+@[^@\s<>,;]+)"
+    rf"(?P<name>[^<>]*?)\s*<(?P<bracketed>{_DOTTED}@{_DOTTED})>|(?P<bare>{_DOTTED}@{_DOTTED})"
 )
 _SECOND_ADDRESS = re.compile(r"\S@\S+\s*[,;]")
 
@@ -30,7 +31,7 @@ def read_mailbox(text: str) -> Mailbox:
     """
     found = _MAILBOX.fullmatch(text.strip())
     if not found or _SECOND_ADDRESS.search(found["name"] or ""):
-        raise ValueError("is not one address")
+        raise ValueError("is not one address; write one such as dana@acme.example")
     return Mailbox(found["bracketed"] or found["bare"], unquote(found["name"] or ""))
 
 
@@ -143,12 +144,15 @@ class Blame(StrEnum):
     recipient  this address only; the others are not affected
     provider   the provider as a whole is down or busy: the next tick tries again (exit 75)
     account    our credentials, sender, limit or content: the broadcast stops at once (exit 78)
+    account for one  the same, but for this reader only, as in a region that we may not text: the others go
+               on, the run ends with exit 78
     unclear    this address or us, it does not say: the row waits, and several in a row are about us
     """
 
     RECIPIENT = "recipient"
     PROVIDER = "provider"
     ACCOUNT = "account"
+    ACCOUNT_FOR_ONE = "account for one"
     UNCLEAR = "unclear"
 
 

@@ -11,12 +11,21 @@ from typing import Any, NamedTuple
 from commcast.errors import Fault
 from commcast.model.incident import Incident, Update
 
-# No reader gets these: its place in the file, who is on call for it, the internal note. What is carried is in
-# the digest of the update that wrote it.
-_NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "owner_named", "backup", "carried"}
+# No reader gets these: its place in the file, who is on call for it, the internal note. Words for an audience
+# are in the digest of the update that wrote them.
+_NOT_PUBLISHED = {
+    "number",
+    "line",
+    "at_written",
+    "internal",
+    "owner",
+    "owner_named",
+    "backup",
+    "words_in_force",
+}
 
 # Keys of later versions: if empty they do not change the digest, so that older releases still match.
-_SINCE_PROMISES = {"corrects", "wrong", "right", "expected_at", "merged_into", "check_in"}
+_SINCE_PROMISES = {"corrects", "wrong", "right", "expected_at", "merged_into", "check_in", "short"}
 
 _PUBLISHED_OF_INCIDENT = ("title", "kind", "started")
 _LONGEST_SHOWN = 80  # characters of a value in a fault

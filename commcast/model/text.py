@@ -103,8 +103,39 @@ def _segments(widths: list[int], encoding: str) -> int:
     return segments
 
 
+_ENDS = ".!?…。！？．؟۔।։።"  # what a sentence ends with, in several scripts
+_CLOSING = "\"'”’»›」』）)]"
+_SINGLE_QUOTES = str.maketrans('"“”„‟«»', "'‘’‚‛‹›")
+
+
+def as_sentence(text: str) -> str:
+    """Return a text with a full stop, unless it has an end or closes with a link, if only inside quotes."""
+    text = text.strip()
+    has_end = not text or text.rstrip(_CLOSING)[-1:] in _ENDS or "://" in text.split()[-1]
+    return text if has_end else text + "."
+
+
+def single_quotes(text: str) -> str:
+    """Return a text with single quotation marks, to be put into double ones."""
+    return text.strip().translate(_SINGLE_QUOTES)
+
+
+_MARKUP = re.compile(
+    r"</?(?:a|b|i|u|p|br|em|strong|span|div|ul|ol|li|h[1-6]|table|tr|td|font|img)\b[^<>]{0,200}>"
+    r"|&(?:nbsp|amp|lt|gt|quot|#\d{1,6});|\*\*\S[^*\n]*\*\*|`[^`\n]+`|\[[^\]\n]+\]\(https?:[^)\s]*\)?"
+    r"|^#{1,6}(?= \S)",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def markup_in(text: str) -> str:
+    """Return the first HTML or Markdown in a text, which was probably pasted; "" for plain words."""
+    found = _MARKUP.search(text)
+    return found[0] if found else ""
+
+
 _NEAR_ENOUGH = 0.6  # of 1, which is the same
-_STOPS = ".!?,;:"
+_STOPS = f"{_ENDS},;:、，；：،؛"
 _LONGEST_SEARCHED = 20_000  # characters of a text in which similar words are looked for
 
 
@@ -135,16 +166,14 @@ def put_right(text: str, wrong: str, right: str) -> str:
         begins_sentence = found[0][:1].isupper() and not wrong.strip()[:1].isupper()
         words = right[:1].upper() + right[1:] if begins_sentence else right
         behind = found.string[found.end() : found.end() + 1]
-        return words[:-1] if behind and behind in _STOPS and words[-1:] in {".", "!", "?"} else words
+        return words[:-1] if behind and behind in _STOPS and words[-1:] in _ENDS else words
 
-    if pattern.search(text):
-        return pattern.sub(instead, text)
-    return pattern.sub(instead, _plain(text)) if pattern.search(_plain(text)) else text
+    return next((pattern.sub(instead, each) for each in (text, _plain(text)) if pattern.search(each)), text)
 
 
 def put_title_right(title: str, wrong: str, right: str) -> str:
     """Return the title with `right` for `wrong`, without the stop of a sentence."""
-    is_sentence = right.endswith(".") and right.count(".") == 1  # "at 3 p.m." keeps its own
+    is_sentence = right[-1:] in {".", "。"} and right.count(right[-1]) == 1  # "at 3 p.m." keeps its own
     return put_right(title, wrong, right[:-1] if is_sentence else right)
 
 

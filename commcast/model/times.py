@@ -248,6 +248,7 @@ def _offset(text: str, offset: str) -> tzinfo:
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LETTERS = re.compile(r"[A-Z]{2,6}")
+_AMBIGUOUS = frozenset(("CST", "CDT", "IST", "PST", "BST"))  # letters of several zones, hours apart
 
 
 CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
@@ -258,20 +259,23 @@ def clocks_in(text: str) -> set[str]:
     return {f"{int(hour):02}:{minute}" for hour, minute in CLOCK.findall(text)}
 
 
-def moment(at: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str, str]:
+def moment(
+    at: datetime, zone: ZoneInfo, reference: datetime | None, *, with_offset: bool = False
+) -> dict[str, str]:
     """Return the aware time `at` in the forms that templates use, cut to the minute, in English.
 
     iso    2026-11-21T11:05:00+01:00 clock  11:05 CET both   11:05 CET (10:05 UTC) full   Sat 21 Nov 2026,
     11:05 CET (10:05 UTC) sms    11:05 CET
 
     `both` and `sms` name the day if, in `zone`, it is not the day of `reference` (when the reader is told),
-    or if there is no reference. UTC is not said twice. Raises ValueError for a time without a zone.
+    or if there is no reference. UTC is not said twice. `clock` and `sms` say the offset of letters that are
+    ambiguous, or of any (`with_offset`): 11:05 CET (UTC+1). Raises ValueError for a time without a zone.
     """
     if at.utcoffset() is None:
         raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
     local = at.astimezone(zone)
-    clock = f"{local:%H:%M} {_abbreviation(local)}"
-    both = clock + _in_utc(local)
+    clock = f"{local:%H:%M} {_letters(local, with_offset=with_offset)}"
+    both = f"{local:%H:%M} {_abbreviation(local)}{_in_utc(local)}"
     day = _day_unless_same(local, reference.astimezone(zone) if reference else None)
     return {
         "iso": local.isoformat(timespec="seconds"),
@@ -282,7 +286,9 @@ def moment(at: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str
     }
 
 
-def span(start: datetime, end: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str, str]:
+def span(
+    start: datetime, end: datetime, zone: ZoneInfo, reference: datetime | None, *, with_offset: bool = False
+) -> dict[str, str]:
     """Return the aware times `start` and `end` as one stretch of time, as `moment` shows one, in English.
 
     both     11:05 to 12:05 CET (10:05 to 11:05 UTC)
@@ -310,7 +316,8 @@ def span(start: datetime, end: datetime, zone: ZoneInfo, reference: datetime | N
         "both": f"{from_day} to {until}{utc}",
         "between": between + utc,
         "full": f"{_day(first)} {first.year}, {begin} to {until}{utc}",
-        "sms": f"{day} {begin} to ".lstrip() + f"{other} {finish}".lstrip(),
+        "sms": f"{day} {begin} to ".lstrip()
+        + f"{other} {last:%H:%M} {_letters(last, with_offset=with_offset)}".lstrip(),
     }
 
 
@@ -326,11 +333,20 @@ def _day_unless_same(local: datetime, reference: datetime | None) -> str:
     return _day(local) if local.year == reference.year else f"{_day(local)} {local.year}"
 
 
+def _letters(local: datetime, *, with_offset: bool) -> str:
+    """Return the zone's letters, with its distance from UTC if a reader may not know which zone that is."""
+    letters = _abbreviation(local)
+    is_clear = letters.startswith("UTC") or not (with_offset or letters in _AMBIGUOUS)
+    return letters if is_clear else f"{letters} ({_from_utc(local)})"
+
+
 def _abbreviation(local: datetime) -> str:
     """Return the zone's letters, or its distance from UTC: many zones have only that ("+04" in tzdata)."""
     name = local.tzname() or ""
-    if _LETTERS.fullmatch(name):
-        return name
+    return name if _LETTERS.fullmatch(name) else _from_utc(local)
+
+
+def _from_utc(local: datetime) -> str:
     minutes = int((local.utcoffset() or timedelta()).total_seconds() // 60)
     hours, rest = divmod(abs(minutes), 60)
     sign = "-" if minutes < 0 else "+"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from commcast.config.settings import Config
+from commcast.model.message import read_mailbox
 from commcast.recipients.addresses import normalise_email, normalise_phone
 
 _FROM_ENVIRONMENT = "env:"
@@ -67,6 +68,6 @@ def _resolve(person: str, config: Config, environ: Mapping[str, str]) -> tuple[R
             faults.append(f"the {kind} of {person} {error}")
             return ""
 
-    email = read("email", settings.email, lambda text: normalise_email(text)[0])
+    email = read("email", settings.email, lambda text: normalise_email(read_mailbox(text).address)[0])
     phone = read("phone", settings.phone, lambda text: normalise_phone(text, region))
     return Reach(settings.name, email, phone, person), tuple(faults)

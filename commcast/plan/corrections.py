@@ -15,7 +15,7 @@ from commcast.plan import reasons
 from commcast.plan.notices import Notice, NoticeKind
 
 # Texts that an update may repeat. What it omits is carried forward, except the texts of an end.
-_WORDS = ("issue", "resolution", "scope", "action", "nothing_new", "internal")
+_WORDS = ("issue", "resolution", "scope", "action", "short", "nothing_new", "internal")
 _OF_AN_END = ("resolution", "action", "fixed", "remains", "if_it_persists", "because", "merged_into")
 
 
@@ -88,11 +88,11 @@ def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
     """Return the keys of a new update that says `right` wherever `update`, the newest, says `wrong`.
 
     Other texts are carried forward. An end carries nothing forward, so it is repeated in full, as are texts
-    for one audience.
+    for one audience and the short form, which hold only until the sentence they stand for is written anew.
     """
     fixed = partial(put_right, wrong=wrong, right=right)
     texts = {key: text for key in _WORDS if (text := getattr(update, key))}
-    keys: dict[str, Any] = {key: fixed(text) for key, text in texts.items() if holds(text, wrong)}
+    keys: dict[str, Any] = {k: fixed(text) for k, text in texts.items() if k == "short" or holds(text, wrong)}
     if update.is_end:
         keys |= {"status": update.status.value, "ended": update.ended}
         keys |= {key: fixed(text) for key in _OF_AN_END if (text := getattr(update, key))}

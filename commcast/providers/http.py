@@ -190,7 +190,7 @@ def outcome_of(
 
 @dataclass(slots=True)
 class Doubts:
-    """Decides who is at fault if refusals do not show it: the recipient, once anybody was accepted."""
+    """Decides what refusals are about that don't show it: all of us, or our words for one reader."""
 
     provider: str
     has_accepted: bool = False
@@ -199,12 +199,12 @@ class Doubts:
     def weigh(self, refused: Outcome, status: int) -> Outcome:
         """Return what a doubtful refusal means.
 
-        While nobody was accepted, nobody is rejected for what may be our fault: the delivery is tried again,
-        and at the third such refusal the account is at fault.
+        Nobody is rejected for what may be our fault. While nobody was accepted, the delivery is tried again,
+        and at the third such refusal the account is at fault; later this one waits.
         """
         self.count += 1
         if self.has_accepted:
-            return refused
+            return refused._replace(kind=_NOT_TAKEN, blame=Blame.ACCOUNT_FOR_ONE)
         if self.count < FIRST_DOUBTS:
             return refused._replace(kind=_NOT_TAKEN, retry_after=ASK_AGAIN)
         words = f"{self.provider} refuses every request ({status})"

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+from commcast.config.settings import OutboxProvider
 from commcast.files import sync_folder
 from commcast.model import text
 from commcast.model.incident import Channel
@@ -31,9 +32,6 @@ class _UnfitFolder(OSError):
     """We must not write into this folder; a person has to fix it."""
 
 
-_AT_ONCE = 8  # files written and synced at the same time
-
-
 class OutboxAdapter:
     """Writes emails as .eml and texts as .txt files to `folder`, which is created for the first message.
 
@@ -43,16 +41,15 @@ class OutboxAdapter:
 
     name = "outbox"
     batch_size = 1
-    connections = 4
     window = 16
-    per_second = 0.0
 
-    def __init__(self, channel: Channel, folder: Path) -> None:
+    def __init__(self, channel: Channel, folder: Path, settings: OutboxProvider | None = None) -> None:
+        settings = settings or OutboxProvider()
         self.channel = channel
+        self.per_second = settings.per_second
         self._folder = folder
         self._is_halted = False
-        # The disk takes several files almost as fast as one.
-        self._disk = ThreadPoolExecutor(_AT_ONCE, "outbox")
+        self._disk = ThreadPoolExecutor(settings.connections, "outbox")
         self._folders = threading.Lock()  # between making a folder and opening it to ourselves
 
     async def __aenter__(self) -> Self:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from commcast.config.settings import CONFIG_NAME, Config, EmailChannel, SmsChannel
+from commcast.config.settings import CONFIG_NAME, TWILIO_SENDER, Config, EmailChannel, SmsChannel
 from commcast.errors import ConfigError, Fault, ProviderError
 from commcast.model.incident import Channel
 from commcast.providers.base import Adapter, Records
@@ -44,6 +44,9 @@ def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[]
         from commcast.providers.twilio.adapter import TwilioAdapter
         from commcast.providers.twilio.client import Credentials
 
+        if fault := config.twilio_sender_fault:
+            what = f"channels.sms.from {fault}"
+            raise ProviderError("twilio", Fault(CONFIG_NAME, 0, 0, what, TWILIO_SENDER))
         return TwilioAdapter(config.providers.twilio, Credentials.from_environment(os.environ), clock)
     from commcast.providers.outbox import OutboxAdapter
 
@@ -51,7 +54,7 @@ def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[]
     if os.path.realpath(folder) != str(folder):
         what, remedy = "providers.outbox.folder: a link is in its way", "put a plain folder there"
         raise ProviderError("outbox", Fault(CONFIG_NAME, 0, 0, what, remedy))
-    return OutboxAdapter(channel, folder)
+    return OutboxAdapter(channel, folder, config.providers.outbox)
 
 
 def relay_of(config: Config) -> SmtpAdapter:

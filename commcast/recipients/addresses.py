@@ -237,7 +237,7 @@ def _check_phone_shape(text: str, region: str) -> None:
         raise ValueError("has more than digits, spaces, ()/.-; write +, country code, number, no extension")
     if not text.startswith("+") and not region:
         raise ValueError("has no country code; add it (+49…), or set region under [channels.sms]")
-    if text[0] not in "+0(" and phonenumbers.ndd_prefix_for_region(region, True) == "0":
+    if text.lstrip("( ")[:1] not in "+0" and phonenumbers.ndd_prefix_for_region(region, True) == "0":
         raise ValueError("lost its + or its leading 0; write +, the country code and the number")
 
 

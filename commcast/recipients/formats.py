@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from io import BufferedReader
 from itertools import repeat, zip_longest
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
 from commcast.files import CONFLICT, line_and_column, open_regular
+from commcast.recipients.headers import CORE_COLUMNS, column_problem, columns_of, opt_out_of
 
 LONGEST_LINE = 64 * 1024  # bytes
-CORE_COLUMNS = ("email", "phone", "name", "locale", "timezone", "components", "tags", "level")
-
-# Names that templates already know as recipient.<name>, or that Jinja finds on a mapping before its items.
-_TAKEN = frozenset({"greeting", "by_email", "email_key", "line", "extra"}) | frozenset(dir(dict))
-_COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MOST_COLUMNS = 100
 _MOST_LINES = 100  # of a row with line breaks in quotes
 # What a row has in the column of its address, at least.
 _ADDRESS = re.compile(r'\s*"?([^\s@"]+@[^\s@"]+|\+?[0-9][0-9 ()/.-]{6,})"?\s*')
 _CONFLICT_LINES = ("<<<<<<< ", "=======", ">>>>>>> ")
-_SLIP = 0.8  # how similar to a known column a name must be to count as a slip for it
 
 Cells = Mapping[str, str | tuple[str, ...] | None]  # None: JSON that is not text
 
@@ -65,6 +60,10 @@ class Broken(Exception):
     """A row cannot be read. Holds (column, what, remedy)."""
 
 
+class BrokenHeader(Broken):
+    """The header of a list names columns that it cannot have. Holds (column, what, remedy) of each."""
+
+
 class Misshapen(Broken):
     """The file is not the list that it should be, so no row can be trusted."""
 
@@ -80,18 +79,13 @@ def _clean(block: bytes) -> str | None:
         return None
 
 
-def _decoded(raw: bytes, errors: str = "strict") -> str:
+def _decoded(raw: bytes) -> str:
+    """Return a line as text; bytes that are not UTF-8 stay as halves of characters. Raises Broken."""
     if len(raw) > LONGEST_LINE:
         raise Misshapen(1, "the line is longer than 64 KiB", "write one recipient per line")
     if raw.startswith(_CONFLICT_LINES[0].encode()):
         raise Broken(1, *CONFLICT)
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise Broken(1, "this is UTF-16", "save the file as UTF-8")
-    try:
-        text = raw.decode("utf-8", errors)
-    except UnicodeDecodeError as error:
-        column = len(raw[: error.start].decode("utf-8")) + 1
-        raise Broken(column, "this is not UTF-8 text", "save the file as UTF-8") from None
+    text = raw.decode("utf-8", "surrogateescape")
     if "\0" in text:
         raise Broken(text.index("\0") + 1, "has a NUL character", "save the file as UTF-8 text")
     if "\r" in text:
@@ -102,25 +96,29 @@ def _decoded(raw: bytes, errors: str = "strict") -> str:
 class CellTable:
     """Rows of cells under a header, as RFC 4180 has them; an open quote swallows no row."""
 
-    def __init__(self, columns: tuple[str, ...], delimiter: str) -> None:
-        self._columns, self._delimiter = columns, delimiter
+    def __init__(self, header: tuple[str, ...], delimiter: str) -> None:
+        self._columns, self._delimiter = columns_of(header), delimiter
 
     @classmethod
     def from_header(cls, text: str, delimiter: str) -> CellTable:
+        """Return the table that a header begins. Raises Broken."""
         delimiter = delimiter or max(",;\t", key=text.count)
-        columns = tuple(cell.strip() for cell in _split(text, delimiter))
-        places = _starts(text, delimiter)
+        table = cls(tuple(cell.strip() for cell in _split(text, delimiter)), delimiter)
+        columns, places = table._columns, _starts(text, delimiter)
+        faults: list[tuple[int, str, str]] = []
         if len(columns) > _MOST_COLUMNS:
-            raise Broken(1, f"more than {_MOST_COLUMNS} columns", "keep those that templates use")
-        for index, column in enumerate(columns):
-            what, remedy = _column_problem(column)
+            faults.append((1, f"more than {_MOST_COLUMNS} columns", "keep those that templates use"))
+        for index, column in enumerate(columns[:_MOST_COLUMNS]):
+            what, remedy = column_problem(column) if column else ("", "")
+            if column and column in columns[:index]:
+                what, remedy = f"column {column} is there twice", "remove or rename one of them"
             if what:
-                raise Broken(places[index], what, remedy)
-            if column in columns[:index]:
-                raise Broken(places[index], f"column {column} is there twice", "remove or rename one of them")
-        if not {"email", "phone"} & set(columns):
-            raise Broken(1, "neither an email nor a phone column", "add one to the header line")
-        return cls(columns, delimiter)
+                faults.append((places[index], what, remedy))
+        if not faults and not {"email", "phone"} & set(columns):
+            faults.append((1, "neither an email nor a phone column", "add one to the header line"))
+        if faults:
+            raise BrokenHeader(*faults)
+        return table
 
     def cells(self, text: str) -> Cells | None:
         """Return the row's cells by column, missing last ones empty; None for a blank row. Raises Broken."""
@@ -228,11 +226,13 @@ class JsonLines:
         return text.find(json.dumps(name)) + 1 or 1
 
     def _cell(self, text: str, key: str, value: object) -> str | tuple[str, ...] | None:
-        what, remedy = _column_problem(key)
+        what, remedy = column_problem(key)
         if what:
             raise Misshapen(self.column(text, key), what, remedy)
         if value is None:
             return ""
+        if isinstance(value, bool) and opt_out_of(key):
+            return str(value)
         if isinstance(value, str):
             return value
         if isinstance(value, list) and key in {"components", "tags"}:
@@ -261,37 +261,6 @@ def _no_constant(name: str) -> str:
 _JSON = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, parse_constant=_no_constant)
 
 
-@lru_cache(maxsize=256)  # JSON repeats its column names on every line
-def _column_problem(column: str) -> tuple[str, str]:
-    """Return what is wrong with a column's name, and what to write instead; "" for both if nothing is."""
-    if column in CORE_COLUMNS:
-        return "", ""
-    if "@" in column:
-        return "an address in place of a column's name", "start with a line such as email,name"
-    if not _COLUMN.fullmatch(column):
-        if "|" in column:
-            return "columns separated by |", "separate them by a comma, a semicolon or a tab"
-        return f"{column[:40]!a} is not a column name", _better(column)
-    if column in _TAKEN:
-        return f"{column} has another meaning in templates", "rename the column"
-    if near := difflib.get_close_matches(column, CORE_COLUMNS, n=1, cutoff=_SLIP):
-        return f"unknown column {column}", f"did you mean {near[0]}? if not, rename it"
-    return "", ""
-
-
-def _better(column: str) -> str:
-    """Return what to write instead of an invalid name: something that is not refused again."""
-    better = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:40]
-    whole = better.replace("_", "")
-    if whole in CORE_COLUMNS:
-        return f"write {whole}"
-    if near := difflib.get_close_matches(better, CORE_COLUMNS, n=1, cutoff=_SLIP):
-        return f"write {near[0]}, or rename it"
-    if better in _TAKEN:
-        return f"rename it, such as customer_{better}"
-    return f"write {better}" if _COLUMN.fullmatch(better) else "use a-z, 0-9 and _, a letter first"
-
-
 def _split(text: str, delimiter: str) -> list[str]:
     if '"' not in text:
         return text.split(delimiter)
@@ -318,10 +287,11 @@ def _starts(text: str, delimiter: str) -> list[int]:
     return starts
 
 
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no text are kept
 _MARK = b"\xef\xbb\xbf"  # the byte order mark that some programs write
 _SEPARATOR = re.compile(r"sep=([,;\t])[,;\t]*", re.IGNORECASE)  # Excel's own first line
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
-_SUFFIXES = _JSON_SUFFIXES | {".csv", ".tsv"}
+SUFFIXES = _JSON_SUFFIXES | {".csv", ".tsv", ".txt"}
 
 
 def find_list(folder: Path, name: str) -> Path:
@@ -333,8 +303,8 @@ def find_list(folder: Path, name: str) -> Path:
         raise InputError.of(name, "file not found", "create it, or name another under [audiences]") from None
     if not inside:
         raise InputError.of(name, "is outside the desk's folder", "copy it into audiences/")
-    if path.suffix.lower() not in _SUFFIXES:
-        raise InputError.of(name, "unknown kind of list", "use a .csv, .tsv, .jsonl or .ndjson file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError.of(name, "unknown kind of list", "use a .csv, .tsv, .txt, .jsonl or .ndjson file")
     return path
 
 
@@ -385,7 +355,7 @@ def _lines(
     while at < len(raws) and (count := extent(texts, at) or is_last):
         text = "\n".join(texts[at : at + count])
         try:
-            _decoded(raws[at], "surrogateescape")
+            _decoded(raws[at])
             cells = None if text.startswith(_CONFLICT_LINES) else form.cells(text)
             if cells is not None:
                 found.append(ListRow(first + at, cells, text, form))
@@ -407,7 +377,8 @@ def _is_too_long(raw: bytes) -> bool:
 def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
     try:
         with open_regular(path, name, "write the list into a file of its own") as file:
-            yield file
+            is_utf16 = cast(BufferedReader, file).peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+            yield cast(BinaryIO, codecs.EncodedFile(file, "utf-8", "utf-16", "replace")) if is_utf16 else file
     except OSError as error:
         raise InputError.of(name, f"cannot be read: {error.strerror}") from None
 
@@ -447,10 +418,14 @@ def _format(path: Path, name: str, lines: Iterator[bytes]) -> tuple[ListFormat, 
     for number, raw in enumerate(lines, 1):
         try:
             text = _decoded(raw)
+            if NOT_UTF8.search(text):
+                text = raw.decode("cp1252", "replace")  # a header is only compared
             if found := _SEPARATOR.fullmatch(text):
                 delimiter = found[1]
             elif text.strip():
                 return CellTable.from_header(text, delimiter), number + 1
+        except BrokenHeader as error:
+            raise InputError(Fault(name, number, *each) for each in error.args) from None
         except Broken as error:
             raise InputError(Fault(name, number, *error.args)) from None
     raise InputError.of(name, "is empty", "write a header line such as email,name and a row per recipient")

@@ -15,9 +15,11 @@ from commcast.config.settings import CONFIG_NAME, Audience, Config
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
 from commcast.model.incident import Level, Recipient
 from commcast.recipients.addresses import normalise_email, normalise_phone, odd_phones, plain_emails
-from commcast.recipients.formats import CORE_COLUMNS, Cells, ListRow, Rows, check_list, find_list, read_list
+from commcast.recipients.formats import NOT_UTF8, Cells, ListRow, Rows, check_list, find_list, read_list
+from commcast.recipients.headers import CORE_COLUMNS, is_yes, opt_out_of
 
 BLANKS = " \t\xa0"  # stripped from both ends of a cell
+_NOT_EXTRA = {"", *CORE_COLUMNS}  # "" is a column that is left out
 LONGEST_NAME = 200
 LONGEST_VALUE = 1000
 # BCP 47: language, script, region, then variants and extensions.
@@ -26,7 +28,6 @@ _LOCALE = re.compile(
     r"((?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*(?:-[a-z\d](?:-[a-z\d]{2,8})+)*)"
 )
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how bytes that are no text are kept
 # Not posix/… and not right/…, which counts leap seconds.
 _ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
 # Controls, line separators, bidi marks and overrides, zero-width characters but for the joiners of scripts,
@@ -51,8 +52,8 @@ def value_of(text: str) -> str:
 
 
 def items_of(text: str) -> tuple[str, ...]:
-    """Return the parts of `a|b` or `a;b`, each once."""
-    parts = (part.strip() for part in re.split(r"[|;]", value_of(text)))
+    """Return the parts of `a|b` or `a;b`, each once; of `"a","b"` too, as Mailchimp writes them."""
+    parts = (part.strip(' "') for part in re.split(r'[|;]|"\s*,\s*"', value_of(text)))
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
@@ -113,6 +114,9 @@ class Columns:
         text = "".join(map("".join, columns.values()))
         if not text.isprintable() and UNFIT.search(text):  # no forbidden character is printable
             odd.update(range(count))
+        for name, cells in columns.items():
+            if opt_out_of(name):
+                odd.update(index for index, cell in enumerate(cells) if is_yes(cell))
         nothing = [""] * count
         addresses, keys, strange = plain_emails(columns.get("email", nothing))
         odd |= strange
@@ -172,7 +176,7 @@ def _longer(cells: Sequence[str], most: int) -> set[int]:
 
 def _extras(columns: Mapping[str, Sequence[str]], odd: set[int]) -> Iterable[Mapping[str, str]]:
     """Return the cells of the list's further columns, by row."""
-    further = {name: cells for name, cells in columns.items() if name not in CORE_COLUMNS}
+    further = {name: cells for name, cells in columns.items() if name not in _NOT_EXTRA}
     if not further:
         return repeat({})
     for cells in further.values():
@@ -190,9 +194,10 @@ class RecipientList:
     A file that is no list, or has no row that can be read, raises InputError after its rows were yielded.
     A cell that cannot be read counts as empty, as long as an address is left. Any other bad row is left out
     and counted. With `bad_rows = "stop"` either raises InputError after the whole file was read. So use a
-    list only once its iteration has ended.
+    list only once its iteration has ended. Who has opted out, by a column that says so, is not told.
 
-    `rows` counts those read that were not blank, `skipped` the bad ones; `faults` has the first 100.
+    `rows` counts those read that were not blank and not opted out, `skipped` the bad ones; `faults` has the
+    first 100.
     `warnings` has the first ignored cell of each kind, and how many there are.
     `by_columns=False` reads line by line, which gives the same and takes longer.
     """
@@ -230,7 +235,8 @@ class RecipientList:
     def warnings(self) -> list[Fault]:
         found = self._ignored.values()
         return [
-            each._replace(what=f"{each.what} (ignored in {counted_rows(count)})") for each, count in found
+            each._replace(what=f"{each.what} ({'ignored ' if each.remedy else ''}in {counted_rows(count)})")
+            for each, count in found
         ]
 
     def _person(self, line: ListRow | Fault) -> Recipient | None:
@@ -242,15 +248,18 @@ class RecipientList:
         recipient, problems = _recipient(line.cells, line.number, self._config)
         if not problems:
             return recipient
-        if self._stops or not (recipient.email or recipient.phone):
+        is_reached = bool(recipient.email or recipient.phone)
+        faults = [problem for problem in problems if problem[2]]  # an opt-out needs no remedy
+        if faults and (self._stops or not is_reached):
             room = FAULTS_SHOWN_PER_FILE - len(self.faults)
-            self._leave_out([self._fault(line, *problem) for problem in problems[:room]])
+            self._leave_out([self._fault(line, *problem) for problem in faults[:room]])
             return None
         for problem in problems:
             first, count = self._ignored.get(problem[1]) or (self._fault(line, *problem), 0)
             if count or len(self._ignored) < FAULTS_SHOWN_PER_FILE:
                 self._ignored[problem[1]] = (first, count + 1)
-        return recipient
+        self.rows -= not is_reached
+        return recipient if is_reached else None
 
     def _fault(self, line: ListRow, column: str, what: str, remedy: str) -> Fault:
         return Fault(self._name, *line.place(column), what, remedy)
@@ -296,8 +305,9 @@ def changed_since(name: str, config: Config, moment: datetime) -> bool:
 def open_recipients(name: str, config: Config) -> RecipientList:
     """Return the list of audience `name`, its place and header already checked.
 
-    A .csv has a header line and commas, semicolons or tabs; .tsv tabs; .jsonl and .ndjson an object per line.
-    Columns: email, phone, name, locale, timezone, components, tags, level; others go into `Recipient.extra`.
+    A .csv or .txt has a header line and commas, semicolons or tabs; .tsv tabs; .jsonl and .ndjson one object
+    a line. Columns: email, phone, name, locale, timezone, components, tags, level, or what others call them;
+    further ones go into `Recipient.extra`.
     components and tags hold several values as `a|b` or `a;b` (in JSON also as a list).
     Raises InputError for an unknown audience, a broken header, and a file that is missing, special or
     outside the folder.
@@ -331,7 +341,7 @@ class _Row:
         try:
             if value is None:
                 raise ValueError("is not text; put the value in quotes")
-            if _NOT_UTF8.search(text):
+            if NOT_UTF8.search(text):
                 raise ValueError("is not UTF-8 text; save the file as UTF-8")
             return convert(text) if text else missing
         except ValueError as error:
@@ -346,6 +356,12 @@ def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list
     region = config.channels.sms.region if config.channels.sms else ""
     email, email_key = row.take("email", normalise_email, ("", ""))
     phone = row.take("phone", lambda text: normalise_phone(text, region), "")
+    for column in filter(opt_out_of, cells):
+        if is_yes(str(cells[column])):
+            gone = opt_out_of(column)
+            email, email_key = ("", "") if "email" in gone else (email, email_key)
+            phone = "" if "phone" in gone else phone
+            row.problems.append((column, f"{column}: opted out", ""))
     if not (email or phone or row.problems):
         row.problems.append(("email", "email and phone are both empty", "fill in at least one"))
     recipient = Recipient(
@@ -359,7 +375,7 @@ def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list
         components=row.take("components", lambda text: components_of(text, config), ()),
         tags=row.take("tags", items_of, ()),
         level=row.take("level", level_of, Level.ALL),
-        extra={column: row.take(column, value_of, "") for column in cells if column not in CORE_COLUMNS},
+        extra={column: row.take(column, value_of, "") for column in cells if column not in _NOT_EXTRA},
     )
     return recipient, row.problems
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from commcast.config.settings import Audience, Config
 from commcast.model.incident import (
     END_STATUSES,
+    SENTENCES,
     AudienceWords,
     Channel,
     Incident,
@@ -40,12 +41,13 @@ class _Clock(NamedTuple):
 
     zone: ZoneInfo
     reference: datetime | None
+    with_offset: bool
 
     def __call__(self, at: datetime | None) -> Facts | None:
-        return None if at is None else moment(at, self.zone, self.reference)
+        return None if at is None else moment(at, self.zone, self.reference, with_offset=self.with_offset)
 
     def span(self, start: datetime | None, end: datetime | None) -> Facts | None:
-        return span(start, end, self.zone, self.reference) if start and end else None
+        return span(start, end, *self[:2], with_offset=self.with_offset) if start and end else None
 
 
 def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
@@ -79,7 +81,8 @@ class Occasion(NamedTuple):
     messages to them. `facts_from` is set if they get the facts later than others did. `corrections` are of
     what these very readers were told; `catches_up` says that others were told before them. They know the
     updates up to `knows_up_to` at most, None for all. `goes_on_as` is the title of the incident that
-    continues this one. `follow_up` is "review" or "check-in" for a message after the end.
+    continues this one. `follow_up` is "review" or "check-in" for a message after the end. `knows_zone` says
+    whether somebody wrote the readers' time zone: others are told times with their distance from UTC.
     """
 
     now: datetime | None = None
@@ -95,6 +98,7 @@ class Occasion(NamedTuple):
     knows_up_to: int | None = None
     goes_on_as: str = ""
     follow_up: str = ""
+    knows_zone: bool = True
 
 
 NO_OCCASION = Occasion()
@@ -203,7 +207,7 @@ def build_context(
     now = occasion.now or update.at
     # A message that repeats the words of another day names the day of each time: readers would assume today.
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
-    show = _Clock(zone, update.at if is_same_day else None)
+    show = _Clock(zone, update.at if is_same_day else None, not occasion.knows_zone)
     view, words = config.audiences[audience].view, _words(update, audience)
     title = incident.title_as_of(update)
     context: Facts = {
@@ -276,14 +280,9 @@ def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock
         "phase": phase(update.status),
         "at": show(update.at),
         "timeframe": _timeframe(update.timeframe, now, show),
-        "nothing_new": update.nothing_new,
         "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
         "ended": show(update.ended),
         "duration": _duration(incident, update),
-        "fixed": update.fixed,
-        "remains": update.remains,
-        "if_it_persists": update.if_it_persists,
-        "because": update.because,
         "window": _window(_planned(incident, update), now, show),
     }
 
@@ -313,8 +312,10 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
 
 def _words(update: Update, audience: str) -> dict[str, str | None]:
     """Return the update's sentences, those written for the audience in place of the general ones."""
-    special = update.words_in_force.get(audience) or AudienceWords()
-    return update.model_dump(include=set(AudienceWords.model_fields)) | special.model_dump(exclude_none=True)
+    special = (update.words_in_force.get(audience) or AudienceWords()).model_dump(exclude_none=True)
+    general = update.model_dump(include=set(SENTENCES))
+    # The short form is one of the general words.
+    return general | ({"short": None} if special else {}) | special
 
 
 def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from html.parser import HTMLParser
+from itertools import product
+from textwrap import shorten
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
@@ -14,8 +16,10 @@ from jinja2 import Template, UndefinedError
 from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError
 from jinja2.runtime import Context
 
-from commcast.errors import TemplateError
-from commcast.model.text import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
+from commcast.errors import Fault, TemplateError
+from commcast.files import named
+from commcast.model.incident import SENTENCES, Incident
+from commcast.model.text import MAX_CHARACTERS, SmsSize, markup_in, measure, replace_lookalikes
 from commcast.rendering.fields import READER, Fields, fields_used
 from commcast.rendering.sandbox import Budget, LimitExceeded, MessageEnvironment
 from commcast.rendering.templates import Wording, reached, template_error
@@ -120,8 +124,7 @@ LARGEST_HTML = 100_000  # bytes; Gmail cuts an email at 102 KB
 LARGEST_TEXT = 50_000  # bytes
 LONGEST_SUBJECT = 255  # characters
 # Line separators, C0 and C1 (a terminal obeys them), and overrides that reverse the reading direction.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
-_HALF = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud800-\udfff]")
 _FINE = bytes((9, 10, *range(32, 127)))  # of ASCII
 
 Pieces = Sequence[str]
@@ -136,11 +139,15 @@ class EmailContent(NamedTuple):
 
 
 class SmsContent(NamedTuple):
-    """One finished text message. `replaced` holds pairs of a look-alike character and its replacement."""
+    """One finished text message. `replaced` holds pairs of a look-alike character and its replacement.
+
+    `is_shortened` means that it says the title in place of sentences too long for a text.
+    """
 
     body: str
     size: SmsSize
     replaced: tuple[tuple[str, str], ...]
+    is_shortened: bool = False
 
 
 class Written(NamedTuple):
@@ -208,8 +215,18 @@ class Renderer:
     def sms(self, context: Mapping[str, Any], recipient: Mapping[str, Any]) -> SmsContent:
         """Return the text message for one reader, on one line, with look-alike characters replaced.
 
-        Raises TemplateError as `email` does, and for more than 1,600 characters: a text is never cut.
+        A sentence is never cut: over 1,600 characters, the title stands in place of all sentences. Raises
+        TemplateError as `email` does, and for more than 1,600 characters of the template itself.
         """
+        content = self._sms(context, recipient)
+        if len(content.body) > MAX_CHARACTERS and "incident" in context:
+            content = self._sms(_shortened(context), recipient)._replace(is_shortened=True)
+        if len(content.body) > MAX_CHARACTERS:
+            what = f"the SMS has {len(content.body)} characters, more than {MAX_CHARACTERS:,}"
+            self._text.fail(what, "write shorter sentences")
+        return content
+
+    def _sms(self, context: Mapping[str, Any], recipient: Mapping[str, Any]) -> SmsContent:
         values = {**context, READER: recipient}
         _, pieces = self._text.render(values, Budget(), LARGEST_TEXT)
         # "e" with a combining accent is "é", which GSM-7 has.
@@ -217,9 +234,6 @@ class Renderer:
         body, replaced = replace_lookalikes(" ".join(written.split()))
         body = " ".join(body.split())
         self._check_text("message", body)
-        if len(body) > MAX_CHARACTERS:
-            what = f"the SMS has {len(body)} characters, more than {MAX_CHARACTERS:,}"
-            self._text.fail(what, "write shorter sentences")
         return SmsContent(body, measure(body), replaced)
 
     def _subject(self, subject: str) -> str:
@@ -250,6 +264,37 @@ class Renderer:
         for problem in self._html_check.problems(html):
             remedy = "emails link by http, https or mailto only, and load nothing from elsewhere"
             template.fail(problem, remedy)
+
+
+def _shortened(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the context with the title in place of all sentences, and quotes of a correction cut."""
+    quotes = [
+        {**each, **{key: shorten(each[key], 200, placeholder=" ...") for key in ("wrong", "right")}}
+        for each in context["corrections"]
+    ]
+    update = {**context["update"], **dict.fromkeys(SENTENCES), "issue": context["incident"]["title"]}
+    return {**context, "update": update, "corrections": quotes}
+
+
+_TOO_LONG = f"a text would have more than {MAX_CHARACTERS:,} characters, so texts say the title instead"
+_TOO_LONG += "; add short: what texts say, in a sentence"
+
+
+def word_warnings(incident: Incident, *, is_too_long: bool) -> Iterator[Fault]:
+    """Yield what readers will not read as the author of the newest update meant it, at the line of the words.
+
+    `is_too_long` means that texts say the title in place of its sentences.
+    """
+    said = incident.latest
+    found = {("issue", said.issue, _TOO_LONG)} if is_too_long else set()
+    for key, each in product(SENTENCES, (said, *said.words_in_force.values())):
+        if (text := getattr(each, key, None)) and (markup := markup_in(text)):
+            found.add(
+                (key, text, f"{markup!r:.40} is not rendered: readers see it as it is; write plain text")
+            )
+    for key, text, what in sorted(found):
+        line = next((each.line for each in incident.updates if getattr(each, key) == text), said.line)
+        yield Fault(incident.path, line, 0, *f"{key}: {what}".split("; "))
 
 
 class _Compiled:
@@ -288,9 +333,8 @@ class _Compiled:
     def check_characters(self, part: str, text: str) -> None:
         if text.isascii() and not text.encode().translate(None, _FINE):
             return
-        found = _CONTROL.search(text) or _HALF.search(text)
-        if found:
-            what = f"the {part} has the control character U+{ord(found[0]):04X}"
+        if found := _CONTROL.search(text):
+            what = f"the {part} has the control character {named(found[0])}"
             self.fail(what, "remove it from the incident, the template or the list")
 
 

@@ -21,6 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from commcast.model.text import as_sentence, single_quotes
 from commcast.rendering.templates import resolve_in
 
 LONGEST_TIME = 2.0  # seconds of work per message
@@ -140,6 +141,7 @@ _LIST_FILTERS = frozenset(
 _TEXT_FILTERS = frozenset(
     ("abs", "capitalize", "float", "indent", "int", "join", "lower", "replace", "string", "title", "trim")
 ) | frozenset(("truncate", "upper", "urlencode", "wordcount", "wordwrap"))
+_OUR_FILTERS = {"sentence": as_sentence, "single_quotes": single_quotes}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 _MOST_CODES = 500
 
@@ -203,7 +205,9 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         self.budget = Budget()
         self._sources = sources
         self.globals = {name: self.globals[name] for name in ("range", "namespace")}
-        self.filters = {name: self._guarded(name) for name in sorted(_LIST_FILTERS | _TEXT_FILTERS)}
+        self.filters = {
+            name: self._guarded(name) for name in sorted(_LIST_FILTERS | _TEXT_FILTERS | {*_OUR_FILTERS})
+        }
         self.filters["count"] = self.filters["length"]
         self.filters["default"] = self.filters["d"] = FILTERS["default"]
         if html:
@@ -300,8 +304,8 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         return markup_join(texts) if self.autoescape else str_join(texts)
 
     def _guarded(self, name: str) -> Callable[..., Any]:
-        """Return Jinja's filter, with checks of its input and output."""
-        function = FILTERS[name]
+        """Return Jinja's filter or ours, with checks of its input and output."""
+        function = _OUR_FILTERS.get(name) or FILTERS[name]
         place = int(hasattr(function, "jinja_pass_arg"))  # Jinja passes those a context or the like first
 
         @wraps(function)  # with the mark that makes Jinja do so

@@ -32,12 +32,12 @@ def as_page(figures: Figures, zone: ZoneInfo) -> str:
         cards=list(cards(figures, clock)),
         wide=wide_timeline(figures, clock),
         tall=tall_timeline(figures, clock),
-        letters=clock.letters(figures.until),
+        letters=clock.letters,
         zone=zone.key,
         facts=list(facts(figures)),
         tables=list(tables(figures, clock)),
         people=people_table(figures, clock),
-        made=f"{clock.full(figures.story.now)} {clock.letters(figures.story.now)}",
+        made=clock.full(figures.story.now),
     )
 
 

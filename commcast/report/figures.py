@@ -165,7 +165,16 @@ class Figures:
     @property
     def down(self) -> timedelta | None:
         """How long it lasted, until its end or now, without the time it was over; None if unknown."""
-        start = self.story.started
+        return self._since(self.story.started)
+
+    @property
+    def down_at_least(self) -> timedelta | None:
+        """The same; from the first word, or from when what was expected came, if its start is unknown."""
+        story = self.story
+        first = story.began_at if story.was_expected else story.stages[0].at
+        return self._since(story.started or first)
+
+    def _since(self, start: datetime | None) -> timedelta | None:
         if start is None or self.story.is_planned or self.withdrawn:
             return None
         lasted = (self.ended or self.story.now) - start - over_since(self.story.stages)[1]

@@ -15,27 +15,31 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 class Clock:
-    """Shows times in the desk's time zone, with the day if the story is longer than one day."""
+    """Shows times in the desk's time zone, with the day if the story is longer than one day.
+
+    They are shown with the year too if it changes in the story, and with the zone if its clocks change.
+    `letters` are those of the zone, such as CET.
+    """
 
     def __init__(self, zone: ZoneInfo, moments: Iterable[datetime]) -> None:
+        local = [at.astimezone(zone) for at in sorted(moments)]
         self.zone = zone
-        self._days = {at.astimezone(zone).date() for at in moments}
+        self.letters = " and ".join(dict.fromkeys(f"{each:%Z}" for each in local))
+        self._days = {each.date() for each in local}
 
     def time(self, at: datetime) -> str:
         """Return a time like 10:24, or 21 Nov 10:24 if the day is not clear."""
         local = at.astimezone(self.zone)
-        return f"{local:%H:%M}" if self._days == {local.date()} else f"{self.day(at)} {local:%H:%M}"
+        shown = f"{local:%H:%M %Z}" if " and " in self.letters else f"{local:%H:%M}"
+        return shown if self._days == {local.date()} else f"{self.day(at)} {shown}"
 
     def day(self, at: datetime) -> str:
-        return day_of(at.astimezone(self.zone))
+        local = at.astimezone(self.zone)
+        return day_of(local) + (f" {local.year}" if len({each.year for each in self._days}) > 1 else "")
 
     def full(self, at: datetime) -> str:
         local = at.astimezone(self.zone)
-        return f"{self.day(at)} {local.year}, {local:%H:%M}"
-
-    def letters(self, at: datetime) -> str:
-        """Return the abbreviation of the zone at that time, such as CET."""
-        return at.astimezone(self.zone).tzname() or self.zone.key
+        return f"{day_of(local)} {local:%Y, %H:%M %Z}"
 
     def hour_or_day(self, at: datetime, before: datetime | None) -> str:
         """Return the label of a moment on an axis: its time, or its day if `before` was on another day."""
@@ -134,7 +138,7 @@ def subject(figures: Figures, clock: Clock) -> str:
     start = story.began_at or beginning(story)
     until = f" to {clock.time(figures.ended)}" if figures.ended else ""
     still = "" if figures.ended else ", not over yet"
-    parts.append(f"{clock.full(start)}{until} {clock.letters(start)}{still}")
+    parts.append(f"{clock.full(start)}{until}{still}")
     if figures.down is not None and figures.ended:
         parts.append(length(figures.down))
     if figures.withdrawn:

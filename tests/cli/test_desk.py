@@ -23,7 +23,7 @@ from commcast.config.load import load_config
 from commcast.ledger import location
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import last_tick
-from commcast.model.incident import View
+from commcast.model.incident import Status, View
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
 from tests.support.reader import parsed, words
 from tests.support.terminal import (
@@ -50,13 +50,15 @@ def test_a_new_desk_declares_at_once(desk: Path) -> None:
     """Nothing has to be filled in before the first incident; its messages are files."""
     ledger = desk / ".commcast" / "ledger.db"
     assert stat.S_IMODE(ledger.stat().st_mode) == 0o600
-    assert ".commcast/" in (desk / ".gitignore").read_text()
+    assert {".commcast/", "outbox/", "audiences/"} <= {*(desk / ".gitignore").read_text().splitlines()}
     audiences = load_config(desk).audiences.items()
     public = [name for name, audience in audiences if audience.view is View.PUBLIC]
     assert (public, len(audiences)) == (["partners", "customers"], 5)
     words = "--severity 1 --issue Refused. --resolution Repaired. --timeframe unknown"
     assert do(desk, f"declare 'Cards fail' {words} --yes").exit_code == 0
     assert {path.suffix for path in (desk / "outbox").iterdir()} == {".eml", ".txt"}
+    private = [*(desk / "audiences").iterdir(), *(desk / "incidents").glob("*.yaml")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
 
 
 def test_each_desk_has_its_own_id_and_what_lies_in_the_folder_stays(desk: Path, tmp_path: Path) -> None:
@@ -154,8 +156,44 @@ def test_each_kind_of_file_is_judged(bench: Bench) -> None:
     assert "templates/customers/sms.txt.j2:1" in lint()
     (bench.folder / "commcast.toml").write_text("[organisation]\n")
     assert "commcast.toml" in lint()
-    write_desk(bench.folder, extra='[tick]\nrelease = "committed"')
-    assert "tick.release has no effect yet" in run("lint", folder=bench.folder, expect=2).stderr
+
+
+def test_faults_of_one_layer_hide_none_of_another(bench: Bench) -> None:
+    write_list(bench.folder, "customers", "email,greeting,levels", [])
+    for name, text in BROKEN.items():
+        (bench.folder / "incidents" / f"{name}.yaml").write_text(text)
+    (bench.folder / "presets").mkdir()
+    (bench.folder / "presets" / "own.yaml").write_text(BROKEN["a-typo"])
+    (bench.folder / "commcast.toml").write_text("x =\n[organisation]\n")
+    found = run("lint", folder=bench.folder, expect=2).stdout
+    places = {":".join(line.split(":")[:2]) for line in found.splitlines()}
+    assert places == {
+        *("commcast.toml:1", "audiences/customers.csv:1", "presets/own.yaml:2", "presets/own.yaml:3"),
+        *(f"incidents/a-typo.yaml:{line}" for line in (2, 3)),
+        *("incidents/b-half.yaml:1", "incidents/c-number.yaml:1", "incidents/c-number.yaml:3"),
+    }
+    assert found.count("audiences/customers.csv:1:") == 2
+
+
+@pytest.mark.parametrize("channel", ["email", "sms"])
+def test_every_override_is_tried_on_its_own_status(bench: Bench, channel: str) -> None:
+    """No incident has that status, and some facts are not always there."""
+    (bench.folder / "incidents" / "pay7.yaml").unlink()
+    folder = bench.folder / "templates" / "customers"
+    folder.mkdir(parents=True)
+    subject = "{% block subject %}x{% endblock %}" if channel == "email" else ""
+    for status in Status:
+        template = folder / f"{status}.{channel}.txt.j2"
+        for text, is_fine in (
+            ("{{ update.fixt }}", False),
+            ("{% if update.because %}{{ update.nope }}{% endif %}x", False),
+            ("{% if not update.because %}{{ update.nope }}{% endif %}x", False),
+            ("{{ update.status }} {{ incident.title }} {{ update.issue }}", True),
+        ):
+            template.write_text(f"{subject}{text}")
+            found = run("lint", folder=bench.folder, expect=0 if is_fine else 2).stdout
+            assert (f"templates/customers/{template.name}:1: " in found) != is_fine
+        template.unlink()
 
 
 def test_what_is_left_out_of_a_list_is_a_warning(bench: Bench) -> None:
@@ -508,6 +546,37 @@ def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:
     assert customers["left_out"] == 0
     warned = "audiences/customers.csv:3: phone may lack a digit or have one too many: 2 rows; check"
     assert [line[: len(warned)] for line in customers["warnings"]] == [warned]
+
+
+@pytest.mark.parametrize(
+    ("sender", "service", "warned"),
+    [
+        ("Acme", "", True),
+        ("+4915112345678", "", False),
+        ("12345", "", False),
+        ("Acme", "MG" + "0" * 32, False),
+    ],
+)
+def test_what_a_provider_never_does_is_known_without_asking_it(
+    tmp_path: Path, sender: str, service: str, warned: bool
+) -> None:
+    more = f'[providers.twilio]\nmessaging_service = "{service}"\n'
+    write_desk(tmp_path, email="sendgrid", sms='provider = "twilio"', extra=more)
+    path = tmp_path / "commcast.toml"
+    path.write_text(path.read_text().replace('from = "Acme"', f'from = "{sender}"'))
+    rows = [
+        "zo\N{LATIN SMALL LETTER E WITH DIAERESIS}@cafe.example,+12025550123",
+        f"ann@example.com,{ANN_PHONE}",
+    ]
+    write_list(tmp_path, "customers", "email,phone", rows)
+    checked = json.loads(run("recipients", "check", "--json", folder=tmp_path).stdout)["audiences"][1]
+    said = ["audiences/customers.csv:2: SendGrid takes no address that is not ASCII before its @: 1 row; use"]
+    said += [
+        "audiences/customers.csv:2: Twilio texts no number in the US or Canada from a name: 1 row"
+    ] * warned
+    assert [line.startswith(each) for line, each in zip(checked["warnings"], said, strict=True)] == [
+        True
+    ] * len(said)
 
 
 def test_what_is_no_audience_and_no_address_is_refused(bench: Bench) -> None:

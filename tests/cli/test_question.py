@@ -50,6 +50,7 @@ SCREEN = (
     "card1 SEV-1 update 1, investigating … SMS cost: 1 segments x 0.08 = 0.08 … "
     "Left out: 1 of 2 rows of partners are bad … audiences/partners.csv:2: … "
     "Bad cell: audiences/partners.csv:3:25: locale is not a locale (ignored in 1 row) … "
+    "Not told: audiences/partners.csv:4:24: opt_out: opted out (in 1 row) … "
     "readers are told to expect word by … get a holding statement from … no tick has run yet … "
     "commcast tick --loop 1m … end expected … "
     "Readers cannot reach you: [contact] in commcast.toml is empty … customers SMS 1 1 1 … "
@@ -61,7 +62,7 @@ SCREEN = (
 def test_the_screen_before_the_question(desk: Path) -> None:
     """Counts, promise, what happens without a person, what is new, the messages, and the tick that misses."""
     (desk / "audiences" / "partners.csv").write_text(
-        "email,name,locale\nno address,X\nnoc@partner.example,NOC,?\n"
+        "email,name,locale,opt_out\nno address,X\nnoc@partner.example,NOC,?\ncy@partner.example,Cy,,yes\n"
     )
     edit(desk, "# sms_price = 0.08 ", "sms_price = 0.08 ")
     done = declare(desk)
@@ -219,3 +220,42 @@ def test_who_reads_words_of_their_own_is_said(desk: Path) -> None:
     file.write_text(file.read_text() + "    for: {customers: {issue: Cards fail., scope: In the EU.}}\n")
     shown = in_one(do(desk, "preview card1").stdout)
     assert "Their own words (for:) are read by customers (issue, scope)." in shown
+    assert "Carried forward" not in shown
+
+
+def test_a_text_too_long_for_its_sentences_says_the_title_and_stops_no_email(desk: Path) -> None:
+    long = "Cards are refused. " * 100
+    done = declare(desk, "--id", "card1", "--action", long, "--scope", "In the **EU**.", "--yes")
+    pasted = "scope: '**EU**' is not rendered: readers see it as it is; write plain text"
+    assert f"Warning: incidents/card1.yaml:5: {pasted}" in in_one(done.stderr)
+    what = "issue: a text would have more than 1,600 characters, so texts say the title instead"
+    warning = f"{what}; add short: what texts say, in a sentence"
+    assert f"Warning: incidents/card1.yaml:5: {warning}" in in_one(done.stderr)
+    assert (done.exit_code, "7 handed over" in done.stdout) == (0, True)
+    [text] = (desk / "outbox").glob("*.txt")
+    assert "INVESTIGATING: Card payments fail. Estimate" in text.read_text()
+    linted = in_one(do(desk, "lint").stderr)
+    assert f"incidents/card1.yaml:5: {what}" in linted and f"incidents/card1.yaml:5: {pasted}" in linted
+    done = declare(desk, "--action", long, "--short", "No cards.", "--yes")
+    assert "a text would have" not in in_one(done.stderr)
+    assert "INVESTIGATING: No cards. Estimate" in "".join(
+        map(Path.read_text, (desk / "outbox").glob("*.txt"))
+    )
+
+
+def test_what_is_carried_and_what_is_taken_back_is_said(desk: Path) -> None:
+    """A person who writes that all is well should notice that readers are still told to stay away."""
+    declare(desk, "--id", "card1", "--action", "Please stay signed out.", "--scope", "EU", "--yes")
+    first = do(desk, "update card1 --nothing-new 'At 60%.' --dry-run").stdout
+    kept = 'Carried forward: issue, resolution, timeframe, scope "EU" and action "Please stay signed out".'
+    assert kept in in_one(first) and "No longer said" not in first
+    done = do(desk, "update card1 --no-action --timeframe unknown --nothing-new 'At 90%.' --dry-run").stdout
+    assert 'Carried forward: issue, resolution and scope "EU".' in in_one(done)
+    assert 'No longer said: action "Please stay signed out".' in in_one(done)
+    assert done.count("stay signed out") == 1
+    assert "pay twice" not in do(desk, "declare payments --no-action --dry-run").stdout
+    file = desk / "incidents" / "card1.yaml"
+    two = "  - nothing_new: x\n    for: {customers: {issue: Cards fail.}}\n  - for: {customers: ~}\n"
+    file.write_text(file.read_text() + two)
+    shown = in_one(do(desk, "preview card1").stdout)
+    assert "Their own words (for:) no longer hold for customers (issue)." in shown

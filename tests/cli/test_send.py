@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from commcast.cli import prompt as asking
 from commcast.cli import verbs
@@ -18,15 +19,29 @@ from commcast.config.load import load_config
 from commcast.errors import ExitCode, Interrupted
 from commcast.ledger.fence import stops_in_force
 from commcast.ledger.releases import read_releases
+from commcast.ledger.settle import current_owner
 from commcast.ledger.store import ledger_path, open_ledger
 from commcast.ledger.suppressions import erase, list_suppressions
+from commcast.ledger.tables import delivery
 from commcast.model.message import Delivery, Outcome, OutcomeKind
 from commcast.operations import release
 from commcast.operations import send as sending
 from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident, write_list
 from tests.support.providers import FakeAdapter, address_of
 from tests.support.reader import parsed
-from tests.support.terminal import bench_now, declare, do, everything_in, missing, outbox, play, run
+from tests.support.terminal import (
+    bench_now,
+    declare,
+    do,
+    everything_in,
+    in_one,
+    missing,
+    outbox,
+    play,
+    run,
+    succeed,
+)
+from tests.support.values import cases
 
 DRAFT = """\
 title: Card payments fail
@@ -106,6 +121,40 @@ def test_a_yes_writes_the_time_and_sends_once_what_then_may_not_change(desk: Pat
     path.write_text(text)
     path.rename(path.with_name("card9.yaml"))
     play(desk, "send card9 --yes | 2 | 0 | id: card1")
+
+
+def test_a_lost_time_is_taken_from_the_ledger_and_written_back(desk: Path) -> None:
+    """Git took the file back to the draft: everything goes on, and lint says which line is missing."""
+    zoned = desk / "commcast.toml"
+    zoned.write_text(zoned.read_text().replace('zone = "UTC"', 'zone = "Asia/Kolkata"'))
+    path = draft(desk)
+    before = path.read_text()
+    succeed(desk, "send card1")
+    whole = path.read_text()
+    at = whole.partition("at: ")[2].split()[0]
+    assert at.endswith("+05:30")
+    path.write_text(before)
+    lost = f"card1.yaml:4: update 1 was released and has lost its line `at`; add at: {at}, or run: commcast"
+    play(
+        desk,
+        f"""
+        send card1 --yes                  | 0 | 0 | already sent
+        preview card1                     | 0 | 0 | already sent … not:changed
+        tick                              | 0 | 0 |
+        lint                              | 0 | 0 | OK … {lost} lint --fix
+        lint --fix                        | 0 | 0 | Wrote incidents/card1.yaml: at of update 1. … not:lost
+        """,
+    )
+    assert path.read_text() == whole
+    path.write_text(before)
+    play(desk, "update card1 --issue More. --yes | 0 | 6 |")
+    assert path.read_text().startswith(whole)
+    path.write_text(whole.replace("Some cards", "All cards"))
+    play(
+        desk, "lint | 2 | 0 | update 1 was released and has changed … update 2 was released and is no longer"
+    )
+    path.write_text(before.replace("Some cards", "All cards"))
+    play(desk, "send card1 --yes | 2 | 0 | has changed … not:The draft is kept")
 
 
 @pytest.mark.usefixtures("person")
@@ -373,6 +422,33 @@ def test_an_answer_after_an_erasure_does_not_bring_the_address_back(bench: Bench
     bench.send()
     row = next(row for row in bench.rows() if row.channel == "email" and not row.address)
     assert (row.state.value, row.reason, row.provider_id) == ("accepted", "", "")
+
+
+@cases("""
+    rows                | owner | code | says
+    accepted            |       | 0    | update 1 was already sent
+    accepted + rejected |       | 1    | 3 rejected … resend pay7 --rejected
+    rejected            |       | 1    | update 1 has 5 rejected … resend pay7 --rejected
+    unknown             |       | 1    | update 1 has 5 unknown … commcast reconcile pay7
+    skipped             |       | 0    | update 1 was already sent
+    claimed             | here  | 0    | update 1 has 5 waiting   # two share the work
+    claimed             | other | 75   | update 1 has 5 waiting … The next tick continues
+""")
+def test_sending_again_says_how_the_messages_stand(
+    ours: Bench, rows: str, owner: str, code: str, says: str
+) -> None:
+    """In words and in the exit code: "already sent" stands over no message that is not."""
+    ours.send()
+    pid = current_owner() if owner == "here" else "other|boot|pid:[1]|10|99"
+    claim = {"owner": pid, "lease_until": datetime.now(UTC) + timedelta(minutes=9)} if owner else {}
+    for state, channel in zip(rows.split(" + "), ("sms", "email"), strict=False):
+        with ours.ledger.write() as connection:
+            which = update(delivery).where(delivery.c.channel.in_({channel, "email"}))
+            connection.execute(which.values(state=state, **claim))
+    done = run("send", "pay7", folder=ours.folder, expect=int(code))
+    assert missing(says, in_one(done.output)) == []
+    document = json.loads(run("send", "pay7", "--json", folder=ours.folder, expect=int(code)).stdout)
+    assert document["exit_code"] == int(code)
 
 
 STOPS = [

@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import update
 
 from commcast.cli import status as watching
+from commcast.cli.log import Record, _table
 from commcast.cli.preview import _result_of
 from commcast.cli.status import Watch, picture
 from commcast.config.load import load_config
@@ -27,6 +29,7 @@ from commcast.ledger.oncall import offer, take
 from commcast.ledger.store import ledger_path
 from commcast.ledger.tables import stamp
 from commcast.model.message import Blame, Outcome, OutcomeKind
+from commcast.report.story import Shape, Telling
 from tests.support import terminal
 from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident, write_list
 from tests.support.providers import FakeAdapter, saying
@@ -150,6 +153,12 @@ def test_preview_masks_addresses_knows_another_time_and_one_audience(desk: Path)
     one = preview(desk, "--audience", "customers").stdout
     assert re.findall("^--- (.*, by \\w+)", one, re.M) == ["customers, by email", "customers, by SMS"]
     assert "these do: customers" in preview(desk, "--audience", "custmers", code=2).stderr
+    path = next((desk / "incidents").glob("*.yaml"))
+    fresh = path.read_text()
+    path.write_text(fresh.replace("updates:\n  -", "updates:\n  - at: 2026-11-21T10:05Z\n   "))
+    said = "its own promise has passed; send it anyway with --late"
+    assert said in preview(desk, "--audience", "customers").stdout
+    path.write_text(fresh)
     (desk / ".commcast" / "ledger.db").unlink()  # as in a reviewer's clone
     assert "there is no ledger here" in preview(desk).stderr
 
@@ -306,6 +315,26 @@ def test_a_first_word_that_reaches_nobody_is_overdue(bench: Bench) -> None:
     now = (bench.now + timedelta(minutes=16)).isoformat()
     late = run("status", "--overdue", "--now", now, folder=bench.folder, expect=4)
     assert terminal.missing("never … LATE by ", late.stdout) == [] and "commcast send pay7" in late.stderr
+
+
+def test_a_draft_has_waited_since_a_tick_saw_it_first_and_its_first_word_is_late(bench: Bench) -> None:
+    """Not since somebody edited its file, a fault stood in it, or it was checked out anew."""
+    path = bench.folder / "incidents" / "pay7.yaml"
+    text = re.sub(r"(?m)^started:.*\n|^ +at:.*\n|(?<=- )at:.*\n +", "", path.read_text())
+    for minutes, written in ((0, text), (4, "title: ["), (3, text)):
+        bench.later(minutes=minutes)
+        path.write_text(written)
+        os.utime(path, (bench.now.timestamp(),) * 2)
+        bench.tick()
+    waits = "first word to anybody: … in 3m; the cadence says within 10m"
+    assert terminal.missing(waits, "\n".join(status_at(bench))) == []
+    assert status_at(bench, "--overdue", minutes=3) == []
+    late = status_at(bench, "--overdue", minutes=4, expect=4)
+    assert "  first word to anybody: LATE by 1m; the cadence says within 10m" in late
+    assert document_at(bench, "--overdue", minutes=4, expect=4)["overdue"] == ["pay7"]
+    bench.later(minutes=4)
+    (nudge,) = bench.tick().nudged["pay7"].nudges
+    assert (nudge.id, nudge.deadline) == ("nudge:draft:1:late", bench.now - timedelta(minutes=1))
 
 
 FOUR = """\
@@ -682,6 +711,7 @@ def test_a_report_at_a_terminal_as_json_markdown_and_page(told: Path, tmp_path: 
     status --watch                     | status --watch --json
     status --watch --overdue           | leave out
     status --watch --now 2026-11-21T10Z | leave out
+    status --every 5s                  | --every is only for --watch
     status --watch --every soon        | --every: 'soon' is not a length of time
     feedback nothing1 --yes 1          | nothing was sent
     feedback pay7 --yes -1             | greater than or equal to 0
@@ -748,6 +778,20 @@ def test_the_log_tells_who_was_told_when_by_whom_and_what_was_promised(told: Pat
     keys = "incident notice number channel audience state reason count changed_at"
     assert {" ".join(each) for each in document["said"]} == {keys}
     assert [each["by"] for each in document["nudges"]] == ["email", "command"]
+
+
+def test_the_log_names_the_zone_where_its_clocks_change_and_both_years() -> None:
+    def shown(first: datetime, minutes: int) -> str:
+        last = first + timedelta(minutes=minutes)
+        telling = Telling(
+            "update:1", Shape.UPDATE, 1, "email", "customers", first, first, last, {"accepted": 2}
+        )
+        stated = {("pay7", "update:1", "email", "customers"): first + timedelta(days=1)}
+        return _table(Record([], {"pay7": [telling]}, stated), ZoneInfo("Europe/Berlin"))
+
+    summer = shown(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), 60)
+    assert "25 Oct 02:30 CEST-02:30 CET" in summer and "26 Oct 01:30 CET" in summer
+    assert "2026-12-31 23:50-1 Jan 2027 00:10" in shown(datetime(2026, 12, 31, 22, 50, tzinfo=UTC), 20)
 
 
 def test_a_message_that_took_a_while_shows_its_first_and_last_reader(tmp_path: Path) -> None:

@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from commcast.cli import prompt
+from commcast.cli.clock_times import with_dates
+from commcast.config.load import load_config
+from commcast.config.settings import Organisation
 from commcast.errors import InputError
 from commcast.incidents.editor import with_update, without_updates
+from commcast.model.times import parse_instant
+from commcast.operations.desk import Desk
 from tests.support.terminal import do, everything_in, missing, outbox, prepare, refuse, succeed, timeless
 
 FILE = "incidents/card1.yaml"
@@ -65,6 +70,8 @@ ADDED = [
     ("empty", PRESET, 7, "severity: 2 … timeframe: 30m … by card."),
     ("empty", f"{CARD} --started {BEFORE:%H:%M}", 7, f"started: {BEFORE:%Y-%m-%dT%H:%M}+00:00"),
     ("told", "update --nothing-new 'At 60%.' --next 20m", 6, "nothing_new: At 60%. … next_update: 20m"),
+    ("told", "update --no-scope --action '~' --no-audience", 6, "audiences: ~ … scope: ~ … action: ~"),
+    ("told", f"update --scope {Path.home()}", 6, "scope: ~"),  # a shell's ~
     ("told", "update --next 26h --because 'A part comes then.'", 6, "A part comes then. … next_update: 26h"),
     ("told", REDATED, 6, f"by {TOMORROW:%Y-%m-%dT%H:%M}"),
     ("told", f"{RESOLVE} --remains Slips.", 7, "status: resolved … Done. … remains: Slips. … ended: "),
@@ -137,6 +144,11 @@ REFUSED = [
     *(("empty", f"{SEVERITY} {typed!r}", f"to 4, not {typed!r}") for typed in ("one", "0", "1.5", "")),
     *(("empty", f"declare {typed}", NEARLY) for typed in ("Payments", "' payment'")),
     ("empty", UPDATE, "commcast declare"),
+    (
+        "told",
+        "update --action Wait. --no-action",
+        "--action: is written and taken back; leave out --no-action",
+    ),
     ("two", UPDATE, "card1, sign1"),
     ("told", "update", "nothing new to send"),
     ("told", f"update --timeframe 'by {GONE:%H:%M}'", f"{PASSED} … 'by {TOMORROW:%Y-%m-%dT%H:%M}'"),
@@ -457,3 +469,16 @@ def test_what_cannot_be_taken_out_is_left_to_a_person() -> None:
     for text, number in ((ONE, 1), (in_brackets, 2)):
         with pytest.raises(InputError, match="by hand"):
             without_updates(text, "f.yaml", [number])
+
+
+def test_a_time_that_a_night_shows_twice_is_refused_for_that(desk: Path) -> None:
+    config = load_config(desk).model_copy(
+        update={"organisation": Organisation(name="A", zone="Europe/Berlin")}
+    )
+    morning = Desk(config, datetime(2026, 10, 25, 9, tzinfo=UTC))
+    for key in ("started", "ended"):
+        typed = with_dates({key: "02:40"}, morning)[key]
+        with pytest.raises(
+            ValueError, match="occurs twice in Europe/Berlin; write the offset: 2026-10-25T02:40"
+        ):
+            parse_instant(typed, config.zone)

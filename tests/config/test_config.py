@@ -54,8 +54,6 @@ LIMIT = "[providers.sendgrid]\nper_second = 12.5\n"
         (CADENCE, lambda c: c.cadence_of(1).audiences, {"customers": HOUR / 4}),
         ('[channels.sms]\nquiet = "21:00-08:00"\n', lambda c: c.channels.sms.quiet, (time(21), time(8))),
         ('[send]\ntolerate = "2.5%"\n', lambda c: c.send.tolerate, 0.025),
-        ('[silence]\ncustomers = "hold"\n', lambda c: c.not_served, ()),
-        ('[tick]\nrelease = "committed"\n', lambda c: c.not_served, ("tick.release",)),
         (SENDGRID, lambda c: c.providers.sendgrid.base_url, "https://api.sendgrid.com"),
         (SENDGRID, lambda c: c.providers.sendgrid.batch, 250),
         (TWILIO + 'from = "A"\n', lambda c: c.providers.twilio.base_url, "https://api.twilio.com"),
@@ -63,6 +61,7 @@ LIMIT = "[providers.sendgrid]\nper_second = 12.5\n"
         # A limit is that of the provider in use.
         (SENDGRID + LIMIT, lambda c: (c.per_second(Channel.EMAIL), c.per_second(Channel.SMS)), (12.5, 0)),
         (LIMIT, lambda c: c.per_second(Channel.EMAIL), 0),
+        (LIMIT.replace("sendgrid", "outbox"), lambda c: c.per_second(Channel.EMAIL), 12.5),
     ],
 )
 def test_what_settings_mean(tmp_path: Path, more: str, ask: Callable[[Any], object], meant: object) -> None:
@@ -72,6 +71,7 @@ def test_what_settings_mean(tmp_path: Path, more: str, ask: Callable[[Any], obje
 def test_the_schema_describes_what_is_written() -> None:
     schema = config_schema()
     assert "folder" not in schema["properties"]
+    assert "release" not in schema["$defs"]["Tick"]["properties"]  # it does nothing
     assert set(schema["$defs"]["Cadence"]["properties"]) == {"first", "every"}
     assert set(schema["$defs"]["Silence"]["properties"]) == {"severities", "steps", "then"}
     assert "PT" not in str(schema)
@@ -102,6 +102,7 @@ REFUSED_BELOW = [
     ("[send]\nunsubscribe = 'javascript:alert(1)'\n", "web address"),
     ("[send]\nconfirm_above = 'many'\n", "send.confirm_above: is not a whole number; write one"),
     ("[send]\nsms_price = 'x'\n", "send.sms_price: is not a number; write one"),
+    ("[tick]\nrelease = 'committed'\n", "tick.release: is not known; write 'never'"),
     ("[send]\nbad_rows = 'keep'\n", "send.bad_rows: is not known; write 'skip' or"),
     ("provider = 'pigeon'", "unknown email provider 'pigeon'; use outbox, smtp or sendgrid"),
     ("provider = 'smtp'", "channels.email.provider: smtp has no settings; add [providers.smtp]"),
@@ -109,6 +110,10 @@ REFUSED_BELOW = [
     (SENDGRID + "fallback = 'outbox'\n", "channels.email.fallback: outbox sends nothing"),
     (SENDGRID + "fallback = 'smtp'\n", "channels.email.fallback: smtp has no settings"),
     (TWILIO, "channels.sms.provider: twilio has no sender"),
+    ("[people.dana]\nname = 'D'\nemail = 'dana'\n", "people.dana.email: is not one address; write"),
+    ("[people.dana]\nname = 'D'\nemail = 'a@b.example, c@b.example'\n", "people.dana.email: is not one"),
+    ("[send]\nunsubscribe = 'mailto:a@b@c.example'\n", "send.unsubscribe: is not one address; write"),
+    ("[silence]\ncustomers = 'fax'\n", "is not known; write 'hold' or 'nudge'"),
     ("[providers.twilio]\nmessaging_service = 'MG123'\n", "is not a messaging service SID; copy it"),
     ("[providers.twilio]\nstatus_callback = 'https://my_host.example/x'\n", "underscore"),
 ]  # fmt: skip
@@ -139,6 +144,7 @@ REFUSED_INSTEAD = [
         for two in (
             *("Acme Pay <status@acme.example>, b@acme.example", "b@acme.example, Acme <status@acme.example>"),
             *("b@acme.example; <status@acme.example>", "Acme <a@b@acme.example>", "Acme <status>"),
+            *("Acme <a..b@acme.example>", "Acme <-a@acme.example>", "Acme <a@acme..example>"),
         )
     ),
     *(

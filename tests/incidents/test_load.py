@@ -22,7 +22,7 @@ from commcast.incidents import load
 from commcast.incidents.editor import append_update, fill_times
 from commcast.incidents.load import load_incident, load_incidents, parse_incident
 from commcast.incidents.presets import find_preset, list_presets
-from commcast.incidents.schema import incident_schema, preset_schema
+from commcast.incidents.schema import TAKEN_BACK, IncidentFile, PresetFile, json_schema
 from commcast.incidents.yaml import QUOTE
 from commcast.model.incident import Confidence, Incident, Kind, Status
 from commcast.model.release import digest, facts
@@ -95,6 +95,12 @@ def test_words_are_carried_forward_but_not_what_belongs_to_one_update(desk: Conf
 WORK = MAINTENANCE + SECOND + "    status: in_progress\n    timeframe: by 2026-11-28 03:00\n"
 BACK = LEAST + "    scope: EU\n    action: Wait.\n" + END + "  - status: reopened\n"
 AGAIN = BACK + FRESH
+SHORT = LEAST + "    short: Cards fail.\n"
+BACK_TAKEN = LEAST.replace("updates", "owner: dana\nbackup: sam\naudiences: [customers]\nupdates")
+BACK_TAKEN += (
+    "    scope: EU\n    action: Wait.\n    short: Cards fail.\n    affected: [payments-api]\n" + SECOND
+)
+BACK_TAKEN += "".join(f"    {key}: ~\n" for key in TAKEN_BACK) + "  - nothing_new: It goes on.\n"
 MOVED = "  - at: 2026-11-21T10:10+01:00\n    expected_at: 2026-11-25T18:00+01:00\n"
 # Declared and resolved as drafts: the first update is of the moment it goes, the end stands there.
 UNTOLD = LEAST.replace("  - at: 2026-11-21T10:05+01:00\n    issue", "  - issue")
@@ -120,6 +126,21 @@ UNTOLD += "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: I
         (WORK, lambda u: u.timeframe.latest, utc("2026-11-28T02:00")),
         (WORK + "  -" + LONGER[3:], lambda u: u.timeframe.latest, utc("2026-11-28T05:00")),
         # How long something expected takes is counted from when it comes; a moment before that is moot.
+        # What is taken back is said no more, also not by the update after.
+        (BACK_TAKEN, lambda u: (u.scope, u.action, u.short), (None, None, None)),
+        (BACK_TAKEN, lambda u: (u.timeframe.known, u.affected, u.audiences), (False, (), None)),
+        (BACK_TAKEN, lambda u: (u.owner, u.backup, u.issue), (None, None, "Some payments fail.")),
+        (
+            BACK_TAKEN + "    scope: All.\n    timeframe: 1h\n",
+            lambda u: (u.scope, u.timeframe.known),
+            ("All.", True),
+        ),
+        (WORK + "  - timeframe: ~\n", lambda u: u.timeframe.latest, utc("2026-11-28T03:00")),
+        # The short form of a text holds as long as what it is the short form of.
+        (SHORT + "  - nothing_new: 60%.\n", lambda u: u.short, "Cards fail."),
+        (SHORT + "  - action: Wait.\n", lambda u: u.short, None),
+        (SHORT + "  - issue: Worse.\n    short: All fail.\n", lambda u: u.short, "All fail."),
+        (SHORT + "  - status: resolved\n", lambda u: u.short, None),
         (STORM, lambda u: u.timeframe.earliest, utc("2026-11-24T18:00")),
         (STORM, lambda u: u.timeframe.latest, utc("2026-11-24T19:00")),
         (STORM.replace("1h to 2h", "2h") + MOVED, lambda u: u.timeframe.latest, utc("2026-11-25T19:00")),
@@ -197,6 +218,7 @@ REFUSED = [
     ("# only a comment\n", "1:1: is empty"),
     *(("- a\n", "1:1: is not a list of keys"), ("title: x\nseverity: 1\n", "1:1: 'updates' is missing")),
     ("title: x\nseverity: 1\nupdates: []\n", "3:10: updates: is empty"),
+    ("title: x\nseverity: 1\nupdates: [x, {timeframe: 1h}]\n", "3:11: update 1: is not a group of keys"),
     ("title: x\nseverity: 1\nupdates: soon\n", "3:10: updates: is not a list"),
     (REOPENED + "    ended: 2026-11-21T11:29\n", "17:12: ended is before it was reopened, at 2026-11-21T11"),
 ]  # fmt: skip
@@ -223,6 +245,13 @@ REFUSED_BELOW = [
     ("    " + WINDOW, "8:5: only a maintenance has a window"),
     ("started: 2026-11-21T10:06+01:00\n", "8:10: started is after the first update"),
     ("id: Pay 7\n", "8:5: id: 'Pay 7' cannot be an id"),
+    ("    translations: {de: {issue: Karten gehen nicht.}}\n", "8:5: translations has no effect yet; remove"),
+    ("    action:\n", "8:11: action: has no value; write it, or remove the line"),
+    ("    nothing_new: ~\n", "8:18: nothing_new: has no value; write it, or remove the line"),
+    ("    severity: ~\n", "8:15: severity: has no value; write it, or remove the line"),
+    ("owner: ~\n", "8:8: owner: has no value; write it, or remove the line"),
+    ("    offer: A free month.\n", "8:5: offer has no effect yet; remove the line"),
+    ("dedupe_key: alert-77\n", "8:1: dedupe_key has no effect yet; remove the line"),
     ("postmortem: javascript:alert(1)\n", "8:13: postmortem: is not a web address"),
 ]  # fmt: skip
 REFUSED_INSTEAD = [
@@ -268,6 +297,37 @@ def test_what_is_refused_and_where(desk: Config, text: str, fault: str) -> None:
     assert all("; " in line for line in found), found
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "started: 1763769600\n" + LEAST,
+            ["1:10: started: YAML reads 1763769600 as a number, not as a time; write it as"],
+        ),
+        (LEAST.replace("Card payments fail", '"a\\r\\nb"'), ["1:8: \\u000d is a control character"]),
+        (LEAST + "".join(f"x{n}: *a\n" for n in range(120)), ["8:5: *a is a YAML alias"]),
+        ("affected: &a [*a, *a]\n" + LEAST, ["1:11: &a is a YAML anchor", "1:15: *a is a YAML alias"]),
+        (LEAST.replace("  - at", "    at"), ["4:5: updates: is not a list"]),
+        (
+            LEAST.replace("Card payments fail", '"Cards').replace("2\n", "9\n", 1),
+            ["1:8: this quote", "2:11: severity:"],
+        ),
+        (
+            LEAST.replace("Some", "@Some").replace("1h", "soon"),
+            ["5:12: text without quotes", "7:16: timeframe:"],
+        ),
+        (
+            LEAST.replace("Some", '"\\qSome"').replace("title", "titel"),
+            ["1:1: unknown key", "5:14: \\q means nothing"],
+        ),
+    ],
+)
+def test_one_slip_is_one_fault_and_hides_no_other(desk: Config, text: str, lines: list[str]) -> None:
+    found = faults(text, desk)
+    assert len(found) == len(lines), found
+    assert all(line in fault for line, fault in zip(lines, found, strict=True)), found
+
+
 def test_components_and_the_files_name_are_checked_only_where_they_matter(desk: Config) -> None:
     without = desk.model_copy(update={"components": {}})
     assert read(LEAST + "    affected: [db]\n", without).latest.affected == ("db",)
@@ -282,6 +342,8 @@ def test_a_clock_that_was_set_back_does_not_refuse_what_was_said_before(desk: Co
     for clock in ("13:04", "13:14"):
         assert faults(LEAST.replace("10:05+01:00", f"{clock}+01:00"), desk) == []
     assert "at is in the future" in faults(ahead, desk)[0]
+    released = {("pay7", 1): NOW}
+    assert parse_incident(ahead, "incidents/pay7.yaml", desk, NOW, released).latest.number == 1
 
 
 def test_the_first_hundred_faults_and_then_the_total(desk: Config) -> None:
@@ -446,12 +508,13 @@ def test_faults_show_no_address_no_number_and_no_control(desk: Config, tmp_path:
 
 
 def test_the_schemas_are_of_use_to_a_yaml_editor() -> None:
-    schema = incident_schema()
+    schema = json_schema(IncidentFile)
     entry = schema["$defs"]["UpdateEntry"]["properties"]
-    assert entry["timeframe"]["type"] == entry["at"]["type"] == "string"
-    assert {"for", "corrects", "wrong", "right", "translations", "offer"} <= set(entry)
-    assert schema["additionalProperties"] is False and "dedupe_key" in schema["properties"]
-    properties = set(preset_schema()["properties"])
+    assert (entry["at"]["type"], entry["action"]["type"]) == ("string", ["string", "null"])
+    assert {"for", "corrects", "wrong", "right"} <= set(entry)
+    assert schema["additionalProperties"] is False
+    assert not {"translations", "offer", "dedupe_key"} & {*entry, *schema["properties"]}  # they do nothing
+    properties = set(json_schema(PresetFile)["properties"])
     assert "about" in properties and not {"id", "started"} & properties
 
 
@@ -513,6 +576,10 @@ OWN_WORDS = (
         ("    issue: It is worse.\n", "scope", "resolution"),
         ("    issue: It is worse.\n    for: {executives: {issue: x}}\n", "issue scope", "resolution"),
         ("    status: resolved\n    fixed: All works.\n", "scope", ""),
+        ("    scope: ~\n", "issue", "issue resolution"),
+        ("    for: ~\n", "", ""),
+        ("    for: {customers: ~}\n", "issue scope", ""),
+        ("    for: {executives: {issue: ~, action: Call us.}}\n", "scope action", "issue resolution"),
     ],
 )
 def test_words_for_an_audience_hold_until_their_sentence_is_written_anew(
@@ -528,5 +595,5 @@ def test_words_for_an_audience_end_with_the_incident_and_change_no_digest(desk: 
     incident = read(OWN_WORDS + AGAIN.removeprefix(LEAST + "    scope: EU\n    action: Wait.\n"), desk)
     assert (incident.latest.status, incident.latest.words_in_force) == (Status.REOPENED, {})
     incident = read(OWN_WORDS + SECOND, desk)
-    alone = incident.latest.model_copy(update={"carried": {}})
-    assert incident.latest.carried and digest(incident, alone) == digest(incident, incident.latest)
+    alone = incident.latest.model_copy(update={"words_in_force": {}})
+    assert incident.latest.words_in_force and digest(incident, alone) == digest(incident, incident.latest)

@@ -64,6 +64,7 @@ def test_strings_stay_strings(text: str, value: object) -> None:
         *(('a: "\\U00110000"\n', 1, 2, "invalid YAML"), ('a: "\\u202e"\n', 1, 4, "control")),
         *(('a: "\\ud800"\n', 1, 4, "control"), ('a: "\\r"\n', 1, 4, "control")),
         *(("a: b\0c\n", 1, 5, "U+0000"), ("a: b\n# \u202e evil\n", 2, 3, "U+202E")),
+        ("a: cards fail\u2028now\n", 1, 14, "U+2028 (line separator) is not allowed, after 'a: cards fail'"),
         *(("a: b\rc: d\n", 1, 5, "U+000D"), ("a: \ufeffb\n", 1, 4, "U+FEFF")),
         *(("issue: cards fail # 40%\n", 1, 19, '" #"'), ("issue: cards\n  fail # 40%\n", 2, 8, '" #"')),
         *(("issue: cards # 40%\n  fail\n", 1, 14, '" #"'), ("{issue: cards # 40%\n}\n", 1, 15, '" #"')),
@@ -308,7 +309,7 @@ def test_all_that_is_written_reads_back_equal(name: str, one: dict[str, Any], tw
 
 
 @given(
-    st.dictionaries(st.sampled_from(["title", "owner", "dedupe_key"]), TEXT, min_size=1),
+    st.dictionaries(st.sampled_from(["title", "owner", "postmortem"]), TEXT, min_size=1),
     st.lists(WORDS, min_size=1),
 )
 def test_a_whole_file_reads_back(top: dict[str, Any], updates: list[dict[str, Any]]) -> None:
@@ -323,7 +324,7 @@ def test_a_new_file_is_made_once_and_whole(desk: Config) -> None:
     finally:
         os.umask(old_mask)
     assert path == desk.folder / "incidents" / "pay7.yaml"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text() == 'title: "Cards: down"\nseverity: 1\nupdates:\n' + ENTRY_LINES
     with pytest.raises(InputError, match="file exists"):
         create_incident(desk, "pay7", {"title": "x"})

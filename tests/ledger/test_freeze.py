@@ -17,7 +17,21 @@ from commcast.ledger.store import Ledger
 from commcast.ledger.tables import BroadcastState, State
 from commcast.model.message import OutcomeKind
 from tests.ledger.conftest import ask, do, rewrite
-from tests.support.desk import ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told, yes_to
+from tests.support.desk import (
+    ME,
+    NOW,
+    OTHER,
+    ROW,
+    WORDS,
+    add_rows,
+    answer,
+    claim,
+    fill,
+    said,
+    states,
+    told,
+    yes_to,
+)
 
 TICK = timedelta(microseconds=1)
 FIRST: dict[str, Any] = {"incident": "pay7", "notice": "update:1", "number": 1, "channel": "email"}
@@ -52,7 +66,7 @@ def test_who_fills_a_broadcast(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, 
         assert do(ledger, freeze.begin_freeze, owner=ME, now=NOW + later, **FIRST) == (found, False)
         assert not do(ledger, finish_freeze, [there], ME, NOW)
         with pytest.raises(TryAgain, match="taken this broadcast over"):
-            do(ledger, freeze.add_rows, there, [replace(ROW, key="b", address="b")], NOW)
+            do(ledger, add_rows, there, [replace(ROW, key="b", address="b")])
         assert states(ledger) == {}
 
 
@@ -64,7 +78,7 @@ def test_nothing_opens_unless_all_can_and_then_once(ledger: Ledger) -> None:
     assert do(ledger, finish_freeze, [mine], ME, NOW)
     assert not do(ledger, finish_freeze, [mine], ME, NOW)
     with pytest.raises(TryAgain):  # nothing goes into a list that is frozen
-        do(ledger, freeze.add_rows, mine, [replace(ROW, key="b", address="b")], NOW)
+        do(ledger, add_rows, mine, [replace(ROW, key="b", address="b")])
     assert told(ledger).keys() == {"a", "+1"}
 
 
@@ -161,9 +175,9 @@ def test_open_broadcasts_are_the_frozen_ones_with_something_left(ledger: Ledger)
     fill(ledger, "a", incident="half1", finish=False)
     for name, state in (("pend1", State.PENDING), ("held1", State.HELD), ("skip1", State.SKIPPED)):
         fill(ledger, "a", incident=name, row=replace(ROW, state=state))
-    assert not ask(ledger, freeze.is_anything_claimed)
+    assert not ask(ledger, freeze.is_anything_claimed, "take1")
     claim(ledger, fill(ledger, "a", incident="take1"))
-    assert ask(ledger, freeze.is_anything_claimed)
+    assert [ask(ledger, freeze.is_anything_claimed, each) for each in ("take1", "pend1")] == [True, False]
     assert [b.incident for b in ask(ledger, open_broadcasts)] == ["pend1", "held1", "take1"]
     assert [b.incident for b in ask(ledger, open_broadcasts, "held1")] == ["held1"]
 

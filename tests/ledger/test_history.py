@@ -76,7 +76,7 @@ def test_who_was_told_twice_is_one_reader_as_last_frozen_with_words(ledger: Ledg
     rewrite(ledger, schema.delivery.c.state == State.HELD, composition=None)
     (found,) = ask(ledger, history.told_people, "pay7", "email", "update:4")
     assert (found.key, found.audience, found.zone) == ("a", "support", "UTC")
-    assert found.recipient == {"name": "Ann Two"}
+    assert found.values == {"name": "Ann Two"}
 
 
 def test_an_incident_stands_where_its_frozen_broadcasts_stand(ledger: Ledger) -> None:
@@ -426,7 +426,7 @@ def test_so_many_ticks_are_kept_and_the_last_is_the_newest(ledger: Ledger) -> No
     """The drift is that of the last day."""
     assert (ask(ledger, oncall.last_tick), ask(ledger, drift, NOW)) == (None, None)
     ticked(ledger, (NOW - each * MINUTE for each in range(TICKS_KEPT + 50, 0, -1)))
-    do(ledger, oncall.record_tick, NOW)
+    do(ledger, oncall.record_tick, NOW, {})
     assert ask(ledger, oncall.last_tick) == NOW
     assert len(ask(ledger, lambda c: c.execute(select(schema.tick.c.id)).all())) == TICKS_KEPT
     do(ledger, lambda c: c.execute(schema.tick.delete()))

@@ -28,8 +28,10 @@ from sqlalchemy.exc import OperationalError
 from commcast.errors import ExitCode, LedgerError, TryAgain
 from commcast.ledger import backups, location, store
 from commcast.ledger import tables as schema
+from commcast.ledger.releases import released_incident
 from commcast.ledger.store import Ledger, adopt_ledger, create_ledger, ledger_path, open_copy, open_ledger
 from commcast.ledger.tables import State
+from commcast.model.incident import AudienceWords
 from tests.ledger.conftest import ask, do
 from tests.support import desk
 from tests.support.desk import DESK, NOW, START, Bench, claim, fill, nothing_can_be_written, states
@@ -434,6 +436,9 @@ def test_a_full_disk_by_other_names(path: Path, monkeypatch: pytest.MonkeyPatch,
     """Below 128 KiB; what is free is asked of the nearest folder that is there."""
     about = "cannot be opened: check the permissions" if "OPEN" in name else "reading or writing failed"
     assert about in trouble(path, name)
+    assert "a yes may stand" not in trouble(path, name) and "a yes may stand" in trouble(
+        path, "SQLITE_IOERR_FSYNC"
+    )
     asked: dict[Path, int] = {}
     for free in (128 << 10, (128 << 10) - 1):
         monkeypatch.setattr(location, "free_bytes", lambda at, f=free: asked.setdefault(at, f) and f)
@@ -479,7 +484,10 @@ def test_a_ledger_that_an_earlier_commcast_wrote_goes_on(tmp_path: Path) -> None
     ledger_path(tmp_path).parent.mkdir(mode=0o700)
     with raw(ledger_path(tmp_path)) as connection:
         connection.execute("pragma journal_mode=wal")
-        connection.executescript((Path(__file__).parent.parent / "data" / "ledger_0004.sql").read_text())
+        script = (Path(__file__).parent.parent / "data" / "ledger_0004.sql").read_text()
+        connection.executescript(
+            script.replace('"words": {}', '"words": {"support": {"issue": "A vendor."}}')
+        )
     desk.write_desk(tmp_path, customers=desk.numbered(4))
     end = desk.update_text(START, status="resolved", fixed="The switch.")
     for name, more in {"old1": end, "pay7": "", "dns2": ""}.items():
@@ -496,6 +504,9 @@ def test_a_ledger_that_an_earlier_commcast_wrote_goes_on(tmp_path: Path) -> None
     assert [row for row in bench.rows() if row in ended] == ended
     assert bench.states("dns2") == {("email", "accepted"): 4, ("sms", "accepted"): 3, **skipped}
     assert (bench.rows("old1"), bench.tick().delivered) == ([], {})
+    with bench.ledger.read() as connection:  # with keys that are gone, and without new ones
+        kept = released_incident(connection, "old1")
+    assert kept and kept.latest.words_in_force == {"support": AudienceWords(issue="A vendor.")}
 
 
 def test_an_older_ledger_is_brought_up_to_date_or_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def digest_with(update: dict[str, Any], **more: Any) -> str:
 
 OTHER_VALUES: dict[str, Any] = {
     **dict.fromkeys(("issue", "resolution", "scope", "action", "nothing_new", "fixed", "remains"), "x"),
-    **dict.fromkeys(("if_it_persists", "because", "wrong", "right", "merged_into"), "x"),
+    **dict.fromkeys(("short", "if_it_persists", "because", "wrong", "right", "merged_into"), "x"),
     **dict.fromkeys(("next_update", "expected_at", "ended"), AT + 5 * MINUTE),
     **dict.fromkeys(("audiences", "check_in", "affected"), ("board",)),
 }
@@ -43,15 +43,15 @@ OTHER_VALUES["window"] = Window(start=AT, end=AT + timedelta(hours=1))
 def test_all_that_a_reader_may_get_is_in_the_digest_and_nothing_else() -> None:
     """A new field of an update is published, and so in the digest, unless it is named as internal."""
     internal = {"internal", "owner", "owner_named", "backup", "number", "line", "at_written"}
-    # What is carried is in the digest of the update that wrote it.
-    assert internal | {"carried"} == _NOT_PUBLISHED
-    assert set(OTHER_VALUES) == set(Update.model_fields) - internal - {"next_clock", "carried"}
+    internal |= {"words_in_force"}  # these are in the digest of the update that wrote them
+    assert internal == _NOT_PUBLISHED
+    assert set(OTHER_VALUES) == set(Update.model_fields) - internal - {"next_clock"}
     same = digest(BASE, BASE.latest)
     assert [name for name, value in OTHER_VALUES.items() if digest_with({name: value}) == same] == []
     assert digest_with({}, title="Other") != same != digest_with({}, started=AT - timedelta(hours=1))
     inner = {"internal": "db-eu-3", "owner": "dana", "owner_named": True, "backup": "sam", "line": 99}
     assert digest_with({**inner, "at_written": False}) == same
-    assert digest_with({}, id="web1", path="incidents/web1.yaml", dedupe_key="k") == same
+    assert digest_with({}, id="web1", path="incidents/web1.yaml") == same
 
 
 def test_a_released_update_that_changed_or_is_gone_is_named_with_its_line() -> None:

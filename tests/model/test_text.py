@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.model.text import SmsSize, as_said, holds, measure, nearest, put_right, put_title_right
+from commcast.model.text import (
+    SmsSize,
+    as_said,
+    holds,
+    markup_in,
+    measure,
+    nearest,
+    put_right,
+    put_title_right,
+)
 from commcast.model.text import replace_lookalikes as plainly
 from tests.support.values import cases
 
@@ -98,6 +107,21 @@ def test_wrong_words_are_found_and_put_right(text: str, wrong: str, right: str, 
     text, found = text.replace(r"\n", "\n"), found.replace(r"\n", "\n")
     assert holds(text, wrong) is bool(found)
     assert put_right(text, wrong, right) == (found or text)
+
+
+@cases("""
+    text                                   | pasted
+    <p>Cards fail.</p>                     | <p>
+    Cards&nbsp;fail                        | &nbsp;
+    It is **down** now                     | **down**
+    See [status](https://status.example/x) | [status](https://status.example/x)
+    ## What happened                       | ##
+    Run `restart`                          | `restart`
+    1 < 2 > 0, 5 * 3 * 2, R&D, <none>, #4  |
+    snake_case_name and [EU] (all)         |
+""")
+def test_pasted_markup_is_noticed(text: str, pasted: str) -> None:
+    assert markup_in(text) == pasted
 
 
 def test_a_title_gets_no_stop_and_wrong_words_are_quoted_in_the_letter_case_they_had() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
-from zoneinfo import ZoneInfo
+from itertools import product
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given
@@ -135,6 +136,11 @@ SHOWN = """
 2026-11-21T09:05 | America/Sao_Paulo | 2026-11-21T09:05 | clock | 06:05 UTC-3
 2026-11-21T09:05 | Pacific/Marquesas | 2026-11-21T09:05 | clock | 23:35 UTC-9:30
 2026-11-21T09:05 | America/New_York  | 2026-11-21T09:05 | clock | 04:05 EST
+2026-11-21T09:05 | America/Chicago   | 2026-11-21T09:05 | clock | 03:05 CST (UTC-6)
+2026-11-21T09:05 | Asia/Shanghai     | 2026-11-21T09:05 | sms   | 17:05 CST (UTC+8)
+2026-11-21T09:05 | Asia/Kolkata      | 2026-11-21T09:05 | sms   | 14:35 IST (UTC+5:30)
+2026-07-21T09:05 | Europe/London     | 2026-07-21T09:05 | sms   | 10:05 BST (UTC+1)
+2026-11-21T09:05 | America/Chicago   | 2026-11-21T09:05 | both  | 03:05 CST (09:05 UTC)
 """
 
 
@@ -168,6 +174,20 @@ SPANS = """
 @pytest.mark.parametrize(("start", "end", "zone", "form", "shown"), rows(SPANS))
 def test_a_span_names_its_zone_and_days_once(start: str, end: str, zone: str, form: str, shown: str) -> None:
     assert span(utc(start), utc(end), ZoneInfo(zone), AT)[form] == shown
+
+
+def test_who_may_not_know_the_zone_is_told_the_distance_from_utc() -> None:
+    """The letters of a zone that nobody wrote for a reader, and letters that several countries use."""
+    zones = [ZoneInfo(key) for key in ("Europe/Berlin", "Asia/Kathmandu", "UTC")]
+    shown = [moment(AT, zone, AT, with_offset=True)["sms"].partition(" ")[2] for zone in zones]
+    assert shown == ["CET (UTC+1)", "UTC+5:45", "UTC"]
+    assert span(AT, AT + 60 * MINUTE, BERLIN, AT, with_offset=True)["sms"] == "10:05 to 11:05 CET (UTC+1)"
+    assert span(AT, AT + 60 * MINUTE, ZoneInfo("America/Chicago"), AT)["sms"] == "03:05 to 04:05 CST (UTC-6)"
+    used: dict[str, set[timedelta | None]] = {}
+    for key, month in product(available_timezones(), (1, 7)):
+        local = datetime(2026, month, 15, tzinfo=UTC).astimezone(ZoneInfo(key))
+        used.setdefault(local.tzname() or "", set()).add(local.utcoffset())
+    assert {letters for letters, offsets in used.items() if len(offsets) > 1} <= times._AMBIGUOUS
 
 
 def test_a_change_of_the_clocks_inside_a_span_shows_both_letters_and_no_zone_is_refused() -> None:

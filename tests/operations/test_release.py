@@ -21,6 +21,7 @@ from commcast.ledger.oncall import take
 from commcast.operations import release
 from commcast.operations.desk import make_plan, with_releases
 from commcast.operations.release import Look, Released, fill, looking, plan_again, say_yes
+from commcast.operations.status import read_status
 from commcast.recipients.lists import open_recipients
 from tests.support.desk import START, Bench, numbered, write_desk, write_incident
 from tests.support.terminal import every_byte
@@ -230,6 +231,19 @@ def test_a_file_without_the_time_of_its_release_takes_it_from_the_ledger(
     with ExitStack() as more:
         assert yes(bench, look_at(bench, more)) is not None
     assert bench.incident().updates[0].at == START
+
+
+def test_a_clock_that_is_set_back_a_day_keeps_nobody_from_going_on(bench: Bench, looks: ExitStack) -> None:
+    undated(bench)
+    assert yes(bench, look_at(bench, looks)) is not None
+    looks.close()
+    bench.later(days=-1)
+    bench.append("incidents/pay7.yaml", "  - issue: News.\n")
+    with ExitStack() as more:
+        assert yes(bench, look_at(bench, more)) is not None
+    assert bench.tick().errors == {}
+    assert read_status(bench.desk, bench.ledger, None).broken == {}
+    assert bench.states(notice="update:2")["email", "accepted"] == 3
 
 
 def test_a_full_temporary_folder_is_named_and_not_the_ledgers_disk(

@@ -67,8 +67,8 @@ STORIES = {
         heard={BOB_SMS: "0 text, 117 text", ANN_SMS: "0 text"},
         words={
             (ANN_SMS, 0): "Updates by email.",
-            (BOB_SMS, 0): "Next text by 12:05 CET. https://status.acme.example",
-            (BOB_SMS, 1): "IDENTIFIED: As of 10:35 CET. … Next text by 14:05 CET.",
+            (BOB_SMS, 0): "Next text by 12:05 CET (UTC+1). https://status.acme.example",
+            (BOB_SMS, 1): "IDENTIFIED: As of 10:35 CET (UTC+1). … Next text by 14:05 CET (UTC+1).",
         },
     ),
     # What others were emailed is news to readers who only get texts, even if nothing was new since.
@@ -82,9 +82,18 @@ STORIES = {
         },
         heard={BOB_SMS: "0 text, 117 text, 237 text, 357 text"},
         words={
-            (BOB_SMS, 1): "IDENTIFIED: As of 10:35 CET. Latest: the restart is at 60%. A restart fails.",
-            (BOB_SMS, 2): "As of 12:35 CET. No change since 10:20 CET: the restart is at 90%.",
-            (BOB_SMS, 3): "No change since 10:20 CET. Latest: the restart is at 90%. A restart fails.",
+            (
+                BOB_SMS,
+                1,
+            ): "IDENTIFIED: As of 10:35 CET (UTC+1). Latest: the restart is at 60%. A restart fails.",
+            (
+                BOB_SMS,
+                2,
+            ): "As of 12:35 CET (UTC+1). No change since 10:20 CET (UTC+1): the restart is at 90%.",
+            (
+                BOB_SMS,
+                3,
+            ): "No change since 10:20 CET (UTC+1). Latest: the restart is at 90%. A restart fails.",
         },
         never={(BOB_SMS, 1): "No change"},
     ),
@@ -95,8 +104,8 @@ STORIES = {
         acts={15: WORSE},
         heard={BOB_SMS: "0 text, 15 text, 132 text"},
         words={
-            (BOB_SMS, 1): "Worse than before. No change since 10:05 CET: we are still looking.",
-            (BOB_SMS, 2): "No change since 10:05 CET. Latest: we are still looking.",
+            (BOB_SMS, 1): "Worse than before. No change since 10:05 CET (UTC+1): we are still looking.",
+            (BOB_SMS, 2): "No change since 10:05 CET (UTC+1). Latest: we are still looking.",
         },
         never={(BOB_SMS, 2): "Worse"},
     ),
@@ -105,7 +114,7 @@ STORIES = {
         desk=desk(),
         acts={180: FACTS},
         heard={BOB_SMS: "0 text, 180 text"},
-        words={(BOB_SMS, 1): "Later than we promised, 12:05 CET. … Next text by 15:05 CET."},
+        words={(BOB_SMS, 1): "Later than we promised, 12:05 CET (UTC+1). … Next text by 15:05 CET (UTC+1)."},
     ),
     "a new time of what is expected is texted, a plain update is not": Told(
         ticks=(),
@@ -113,7 +122,7 @@ STORIES = {
         file=EXPECTED,
         acts={30: say(expected_at="2026-11-22T09:00Z"), 60: say(issue="Cards may fail for two hours.")},
         heard=dict.fromkeys((ANN_SMS, BOB_SMS), "0 text, 30 text"),
-        words={(BOB_SMS, 1): "EXPECTED: From Sun 22 Nov 10:00 CET (was 21:00 CET)."},
+        words={(BOB_SMS, 1): "EXPECTED: From Sun 22 Nov 10:00 CET (UTC+1) (was 21:00 CET (UTC+1))."},
     ),
     # Over quiet hours. Nobody wrote since; the holding statements by email keep the facts true.
     "a text held for the night promises from when it goes": Told(
@@ -121,7 +130,7 @@ STORIES = {
         desk=desk(SILENCE, sms=NIGHTLY, severity=2, start=START + timedelta(hours=20)),  # 06:05 in Berlin
         heard={BOB_SMS: "115 text, 232 text", ANN_SMS: "115 text"},
         words={
-            (BOB_SMS, 0): "Next text by 10:00 CET.",
+            (BOB_SMS, 0): "Next text by 10:00 CET (UTC+1).",
             (BOB_SMS, 1): "No change since",
             (ANN_SMS, 0): "Updates by email.",
         },
@@ -131,7 +140,12 @@ STORIES = {
         desk=night(extra=SILENCE.replace("customers", "severities = [3]\ncustomers")),
         acts={1: slower},
         heard={BOB_SMS: f"0 text, {MORNING + 6} text"},
-        words={(BOB_SMS, 1): "No change since Fri 4 Dec 19:00 CET. … Next text by Sat 5 Dec 10:10 CET"},
+        words={
+            (
+                BOB_SMS,
+                1,
+            ): "No change since Fri 4 Dec 19:00 CET (UTC+1). … Next text by Sat 5 Dec 10:10 CET (UTC+1)"
+        },
     ),
     "after the end a held promised text does not go": Told(
         ticks=[MORNING - 5, *range(MORNING + 1, MORNING + 60, 3)],
@@ -191,7 +205,7 @@ def test_a_promise_that_would_fall_into_quiet_hours_moves_to_their_end_by_zone(t
     story = Story(tmp_path, **desk(sms=NIGHTLY, severity=2, start=start))
     story.people(HEAD, f",{BOB_SMS},Bob,", f",{JOE},Joe,America/New_York")
     story.declare()
-    assert "Next text by Sun 22 Nov 08:10 CET." in story.texts(BOB_SMS)[0]
+    assert "Next text by Sun 22 Nov 08:10 CET (UTC+1)." in story.texts(BOB_SMS)[0]
     assert "Next text by 16:35 EST." in story.texts(JOE)[0]
     say_at(story, 15, FACTS)
     story.until(11 * 60 + 40, every=2, near=(117, 692))
@@ -205,9 +219,9 @@ def test_however_far_apart_ticks_are_the_morning_text_comes_in_time(tmp_path: Pa
     story = Story(tmp_path, **night())
     for passed in range(6 * drift, 0, -drift or -1):
         with story.bench.ledger.write() as connection:
-            record_tick(connection, EVENING - passed * MINUTE)
+            record_tick(connection, EVENING - passed * MINUTE, {})
     story.declare()
-    assert f"Next text by Sat 5 Dec 08:{15 if drift == 14 else 10} CET" in story.texts(BOB_SMS)[0]
+    assert f"Next text by Sat 5 Dec 08:{15 if drift == 14 else 10} CET (UTC+1)" in story.texts(BOB_SMS)[0]
     story.go_to(7)
     story.until(117, every=10)
     say_at(story, 118, ALL)
@@ -215,9 +229,9 @@ def test_however_far_apart_ticks_are_the_morning_text_comes_in_time(tmp_path: Pa
     story.until(MORNING + 57, every=10, near=(MORNING, MORNING + 7))
     assert story.minutes_of(BOB_SMS) == [0, MORNING + 7]
     text = story.texts(BOB_SMS)[-1]
-    assert "As of Fri 4 Dec 20:58 CET. All cards fail." in text
+    assert "As of Fri 4 Dec 20:58 CET (UTC+1). All cards fail." in text
     assert "Later than we promised" not in text
-    assert "Next text by Sat 5 Dec 10:10 CET" in text or drift == 14
+    assert "Next text by Sat 5 Dec 10:10 CET (UTC+1)" in text or drift == 14
 
 
 @pytest.mark.parametrize("email", ["", "ann@example.com"])
@@ -236,9 +250,9 @@ def test_a_held_promised_text_goes_with_the_newest_words_and_promises_again(
     assert [each.deliveries for each in coming if each.channel == "sms"] == [1 if email else 2]
     story.bench.tick()
     text = story.texts(BOB_SMS)[-1]
-    assert "As of 07:58 CET. Half of all cards fail." in text
+    assert "As of 07:58 CET (UTC+1). Half of all cards fail." in text
     assert "Later than we promised" not in text
-    assert "Next text by 10:10 CET" in text, "by the clock of that day"
+    assert "Next text by 10:10 CET (UTC+1)" in text, "by the clock of that day"
     story.until(MORNING + 180, near=())
     assert story.minutes_of(BOB_SMS)[:2] == [0, MORNING]
     assert len(story.by(BOB_SMS)) == 3, "and the new promise is kept"
@@ -263,8 +277,12 @@ ENDS = {"status": "completed", "fixed": "It has moved.", "remains": "nothing"}
 @pytest.mark.parametrize(
     ("more", "said", "promised"),
     [
-        ([], "Planned time Sat 5 Dec 01:30 to 03:30 CET has passed", "Next text by Sat 5 Dec 10:10 CET"),
-        ([BEGINS], "Planned end 03:30 CET has passed, not confirmed yet", "Next text by "),
+        (
+            [],
+            "Planned time Sat 5 Dec 01:30 to 03:30 CET (UTC+1) has passed",
+            "Next text by Sat 5 Dec 10:10 CET (UTC+1)",
+        ),
+        ([BEGINS], "Planned end 03:30 CET (UTC+1) has passed, not confirmed yet", "Next text by "),
         ([BEGINS, ENDS], "COMPLETED: Over", ""),
     ],
     ids=["nobody said that it began", "nobody said that it is complete", "complete"],
@@ -277,7 +295,7 @@ def test_what_is_known_of_planned_work_at_night_is_told_in_the_morning(
     story = Story(tmp_path, start=start, customers=(f",{BOB_SMS},Bob",), sms=QUIET, extra=extra)
     said_first = {"status": "scheduled", "issue": "Cards pause.", "resolution": "We move the database."}
     story.declare(WORK + update_text(start.replace(second=0), **said_first))
-    assert "Next text by Sat 5 Dec 08:10 CET" in story.texts(BOB_SMS)[0]
+    assert "Next text by Sat 5 Dec 08:10 CET (UTC+1)" in story.texts(BOB_SMS)[0]
     for hours, keys in enumerate(more):
         story.bench.now = datetime(2026, 12, 5, hours, 30, tzinfo=UTC)
         story.say(**keys)

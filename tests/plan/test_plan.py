@@ -336,8 +336,9 @@ def test_a_former_reader_hears_ends_and_corrections_of_what_they_read() -> None:
 def test_only_what_holds_wrong_words_is_said_anew() -> None:
     assert corrections.corrected(update(), "3 hours", "1 hour") == {"issue": "It takes 1 hour."}
     words = {"executives": AudienceWords(issue="Down for 3 hours."), "support": AudienceWords(scope="EU")}
-    keys = corrections.corrected(update(words=words), "3 hours", "1 hour")
+    keys = corrections.corrected(update(words_in_force=words, short="Cards."), "3 hours", "1 hour")
     assert keys["for"] == {"executives": {"issue": "Down for 1 hour."}, "support": {"scope": "EU"}}
+    assert keys["short"] == "Cards."  # a new issue would end it
 
 
 def test_an_end_is_said_once_more_as_a_whole() -> None:

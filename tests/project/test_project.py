@@ -189,13 +189,13 @@ for name, command in Commands().items():
 """
 
 
-NEEDLESS = {"--help": HEAVY | OF_COMMANDS, "lint": HEAVY, "tick": OF_SENDING}
+NEEDLESS = {"--help": HEAVY | OF_COMMANDS, "lint": HEAVY - {"sqlalchemy"}, "tick": OF_SENDING}
 NEEDLESS |= {key: {"rich"} for key in ("status", "log", "report", "send pay7 --yes")}
 
 
 @pytest.mark.parametrize(("command", "heavy"), NEEDLESS.items())
 def test_a_command_loads_nothing_that_it_does_not_need(command: str, heavy: set[str], tmp_path: Path) -> None:
-    """No command for --help, no database to lint, nothing that sends for an idle tick, rich in no pipe."""
+    """No command for --help, no provider to lint, nothing that sends for an idle tick, rich in no pipe."""
     write_desk(tmp_path)
     write_incident(tmp_path, at=datetime.now(UTC).replace(microsecond=0))
     bench = Bench(tmp_path, now=datetime.now(UTC))

@@ -25,7 +25,16 @@ from commcast.providers import http as ours
 from commcast.providers.base import Refused
 from commcast.providers.http import Connections, Doubts, HttpAnswer, NoAnswer, Turns, retry_after
 from tests.providers.contract import BOUNDED
-from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
+from tests.providers.kinds import (
+    ACCEPTED,
+    ACCOUNT,
+    FOR_ONE,
+    NOT_TAKEN,
+    PROVIDER,
+    RECIPIENT,
+    REJECTED,
+    UNKNOWN,
+)
 from tests.support.providers import settle_down
 from tests.support.servers import http
 from tests.support.servers.http import Handler, HttpStandIn, make_certificate
@@ -402,14 +411,14 @@ def test_what_any_servers_answer_means(each: str, kind: OutcomeKind, blame: Blam
         assert bool(words) == bool(found.detail)
 
 
-def test_a_doubtful_refusal_is_the_recipients_once_anybody_was_accepted() -> None:
-    """Until then they are tried again, and the third one stops the run: it may be our fault."""
+def test_a_doubtful_refusal_ends_no_readers_row() -> None:
+    """They are tried again, and the third stops the run; once anybody was accepted, it is about one alone."""
     refused, doubts = Outcome(7, REJECTED, "refused"), Doubts("Acme")
     again = Outcome(7, NOT_TAKEN, "refused", retry_after=1.0)
     stopped = Outcome(7, NOT_TAKEN, "Acme refuses every request (400)", blame=ACCOUNT)
     assert [doubts.weigh(refused, 400) for _ in range(4)] == [again, again, stopped, stopped]
     doubts.has_accepted = True
-    assert doubts.weigh(refused, 400) == refused
+    assert doubts.weigh(refused, 400) == refused._replace(kind=NOT_TAKEN, blame=FOR_ONE)
 
 
 @pytest.mark.parametrize(("answer", "raised", "words"), [

@@ -56,7 +56,7 @@ GOOD_PHONES = {
 BAD_PHONES = {
     "is empty": [("", "")],
     "has no country code": [("0170 1234567", ""), ("491701234567", "")],
-    "lost its + or its leading 0": [("491701234567", "DE"), ("1701234567", "DE")],
+    "lost its + or its leading 0": [("491701234567", "DE"), ("1701234567", "DE"), ("(555) 123-4567", "DE")],
     "spreadsheet": [("1.4E+10", ""), ("1,4e+10", "DE"), ("4.91701E+11", "DE"), ("491701234567.0", "DE")],
     "no extension": [(f"+1 202 555 0123{more}", "") for more in (" ext 5", " x5", ";ext=5")],
     "has more than digits": [

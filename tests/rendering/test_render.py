@@ -80,7 +80,7 @@ BACK = (
 AGAIN = update(4, Status.RESOLVED, at=after(6), ended=after(5))
 RESOLVED = update(status=Status.RESOLVED, ended=AT + timedelta(minutes=112))
 NO_NEWS = (update(), update(2, at=NEXT, nothing_new="still rolling back"))
-SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%.")})
+SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is down 40%.")})
 
 
 @pytest.mark.parametrize(
@@ -386,6 +386,17 @@ def test_an_sms_is_one_line_with_look_alikes_replaced_and_never_cut_nor_empty() 
     assert sms("{{ 'x' * 1600 }}").size.segments == 11
     with pytest.raises(TemplateError, match="1601 characters, more than 1,600"):
         sms("{{ 'x' * 1601 }}")
+    # But a sentence of the incident stops nothing: the title stands for all of them.
+    quote = {"wrong": "a b " * 400, "right": "c " * 800}
+    said = {"update": {"issue": "y" * 1601, "action": "Wait."}, "incident": {"title": "Cards fail"}}
+    text = "{{ update.issue }}. {{ update.action or '' }}"
+    text += "{% for each in corrections %} {{ each.wrong }}{{ each.right }}{% endfor %}"
+    content = sms(text, corrections=[quote], **said)
+    assert content.is_shortened and content.body.startswith("Cards fail. a b a b")
+    assert content.body.count("...") == 2 and len(content.body) < 450
+    assert not sms(text, corrections=[], **{**said, "update": {"issue": "y", "action": ""}}).is_shortened
+    with pytest.raises(TemplateError, match="1601 characters, more than 1,600"):
+        sms("{{ 'x' * 1601 }}", corrections=[], **said)
     with pytest.raises(TemplateError, match="the message is empty"):
         sms(" {% if false %}x{% endif %} ")
     emoji = sms("down 🔥")

@@ -144,6 +144,7 @@ FACTS: dict[str, Any] = {
     "BROKEN": {"promised": moment("10:25", "09:25"), "now": moment("10:37", "09:37"), "late": "12 minutes"},
     "HOLDING": HOLDING,
     "QUOTE": [QUOTE],
+    "QUOTED": [QUOTE | {"wrong": "It says “no card”.", "right": 'It says "declined"'}],
     "STOPPED": [QUOTE | {"wrong": "Cards fail again.", "right": "Cards fail."}],
     "JOINED": {"since": moment("10:05", "09:05")},
     "REVIEW": {"kind": "review", "review": "https://acme.example/reviews/pay7"},

@@ -21,8 +21,8 @@ from commcast.report.documents import as_document
 from commcast.report.figures import Figures, Kept, Promise, figures_of, gaps
 from commcast.report.reading import _pledges, read_stories, read_story, read_tellings
 from commcast.report.story import NightTexts, Pledge, Shape, Story, StoryUpdate, Telling, Texts
-from commcast.report.trend import Per, trend_document, trend_headline, trend_of
-from commcast.report.words import ReportTable, cards, clock_of, headline, name_of, subject, tables
+from commcast.report.trend import Per, trend_document, trend_headline, trend_of, trend_table
+from commcast.report.words import Clock, ReportTable, cards, clock_of, headline, name_of, subject, tables
 from tests.support.scenario import FIRST, ReportedNight, Told, clock, night_of_pay7, say, tell
 from tests.support.values import cases
 
@@ -220,13 +220,26 @@ def test_an_end_within_a_stated_range_is_what_was_said() -> None:
         assert as_document(figures)["estimates"][0]["off_seconds"] == off * 60
 
 
+def test_a_story_over_a_change_of_clocks_or_years_names_the_zone_or_the_year() -> None:
+    def clock(*moments: str) -> Clock:
+        return Clock(ZoneInfo("Europe/Berlin"), [datetime.fromisoformat(f"{at}+00:00") for at in moments])
+
+    doubled = clock("2026-10-25T00:30", "2026-10-25T01:30")
+    shown = [doubled.time(datetime(2026, 10, 25, hour, 30, tzinfo=UTC)) for hour in (0, 1)]
+    assert (shown, doubled.letters) == (["02:30 CEST", "02:30 CET"], "CEST and CET")
+    new_year = clock("2026-12-31T22:50", "2026-12-31T23:10")
+    shown = [new_year.time(datetime(2026, 12, 31, hour, 0, tzinfo=UTC)) for hour in (22, 23)]
+    assert (shown, new_year.letters) == (["31 Dec 2026 23:00", "1 Jan 2027 00:00"], "CET")
+    assert clock("2026-11-21T10:05").time(datetime(2026, 11, 21, 10, 5, tzinfo=UTC)) == "11:05"
+
+
 @cases("""
     went                                 | started | title                        | first            | down
     1@10                                 | 0    | 2026, 09:00 UTC, not over yet   | message after 10 | 5000
-    1@10=expected 2@3000 3@3100=resolved |      | 2026, 11:00 to 23 Nov 12:40 UTC | 2 d 1 h before   |
-    1@10=expected 2@3000 3@3100=resolved | 2990 | 23 Nov 12:40 UTC · 1 h 50 min   | 1 h before       | 110
+    1@10=expected 2@3000 3@3100=resolved |      | 2026, 11:00 UTC to 23 Nov 12:40 | 2 d 1 h before   |
+    1@10=expected 2@3000 3@3100=resolved | 2990 | to 23 Nov 12:40 · 1 h 50 min    | 1 h before       | 110
     1@10=expected                        |      | 2026, 09:10 UTC, not over yet   | longest silence  |
-    1@10=expected 2@3000=retracted       |      | 23 Nov 11:00 UTC · retracted    | nobody was told. |
+    1@10=expected 2@3000=retracted       |      | to 23 Nov 11:00 · retracted     | nobody was told. |
 """)
 def test_what_is_open_or_expected_says_so(went: str, started: str, title: str, first: str, down: str) -> None:
     """What was expected begins when it came, as planned work does: what was said before announces it."""
@@ -241,14 +254,22 @@ def test_what_is_open_or_expected_says_so(went: str, started: str, title: str, f
 def test_the_time_down_of_a_trend_says_what_is_still_open() -> None:
     still, over = figures_of(story(now=20)), figures_of(story(went="1@10 2@70=resolved"))
     unknown, ended = (replace(each, story=replace(each.story, started=None)) for each in (still, over))
+    expected, came = (
+        figures_of(story(went=f"1@10=expected{later}", started=None)) for later in ("", " 2@30 3@70=resolved")
+    )
     for all_figures, said in [
         *(([over], "1 h 10 min down."), ([still], "20 min down so far, still open.")),
-        *(([unknown], "given, still open."), ([ended], "given, no time down known.")),
+        *(([unknown], "at least 10 min down so far, still open."), ([ended], "at least 1 h down.")),
+        ([over, ended], "at least 2 h 10 min down."),
+        *(([expected], "given, still open."), ([came], "at least 40 min down.")),
         ([still, over], "1 h 30 min down so far, 1 of them still open."),
     ]:
         trend = trend_of(all_figures, BEGAN, at(600), UTC_ZONE, per=Per.WEEK)
         assert trend_headline(trend).endswith(said)
     assert trend_document(trend)["total"]["still_open"] == 1
+    assert (
+        trend_table(trend_of([ended], BEGAN, at(600), UTC_ZONE, per=Per.WEEK)).rows[-1][4] == "at least 1 h"
+    )
 
 
 def test_a_statement_counts_once_for_all_its_audiences_by_email_and_by_text() -> None:

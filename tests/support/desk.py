@@ -6,7 +6,7 @@ import resource
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from commcast.ledger.history import Told, deliveries
 from commcast.ledger.releases import record_release
 from commcast.ledger.settle import Settlement, current_owner
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger
-from commcast.ledger.tables import State, delivery, release, stamp
+from commcast.ledger.tables import State, delivery, insert_unless_there, release, stamp
 from commcast.model.incident import Channel, Incident
 from commcast.model.message import Outcome, OutcomeKind, Unheard
 from commcast.operations.desk import Desk, check_story, make_plan, open_desk
@@ -275,10 +275,20 @@ def fill(
         assert to_fill
         words = broadcasts.add_composition(connection, broadcast.id, WORDS)
         rows = [replace(row, key=key, address=key, composition=words) for key in keys]
-        broadcasts.add_rows(connection, broadcast, rows, NOW)
+        add_rows(connection, broadcast, rows)
         if finish:
             assert broadcasts.finish_freeze(connection, [broadcast], owner, NOW)
     return broadcast
+
+
+def add_rows(connection: Connection, broadcast: Broadcast, rows: Sequence[FrozenRow]) -> None:
+    """Put recipients into a broadcast that is freezing; of one address the first row stays."""
+    broadcasts.check_still_filling(connection, broadcast)
+    whose = {name: getattr(broadcast, name) for name in ("incident", "notice", "channel")}
+    whose |= {"broadcast": broadcast.id, "changed_at": NOW}
+    values = [{each.name: getattr(row, each.name) for each in fields(row)} | whose for row in rows]
+    if values:
+        connection.execute(insert_unless_there(connection, delivery), values)
 
 
 def yes_to(connection: Connection, number: int, status: str, how: str = "yes") -> None:

@@ -89,7 +89,7 @@ ENDS = ("resolved", "retracted", "merged", "completed", "cancelled")
 
 _OPTIONAL = (
     *("nothing_new", "unchanged_since", "severity_changed", "ended", "duration", "fixed", "remains"),
-    *("if_it_persists", "because", "window", "previous_window", "expected", "scope", "action"),
+    *("if_it_persists", "because", "window", "previous_window", "expected", "scope", "action", "short"),
     "earlier_timeframe",
 )
 
