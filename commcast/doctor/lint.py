@@ -90,7 +90,7 @@ def find_faults(folder: Path, files: list[Path], now: datetime, *, fix: bool = F
             and (fault := config.twilio_sender_fault)
         ):
             findings.warnings.append(Fault(CONFIG_NAME, 0, 0, f"channels.sms.from {fault}", TWILIO_SENDER))
-        with _ledger(config, findings) as ledger:
+        with reading_ledger(config, findings) as ledger:
             incidents = _incidents(config, files, now, findings, release_times(ledger) if ledger else {})
             for incident in incidents:
                 _compare(config, incident, ledger, findings, fix=fix)
@@ -121,7 +121,7 @@ def _check_shapes(folder: Path, findings: Findings) -> None:
 
 
 @contextmanager
-def _ledger(config: Config, findings: Findings) -> Iterator[Connection | None]:
+def reading_ledger(config: Config, findings: Findings) -> Iterator[Connection | None]:
     """Yield a connection to a copy of the ledger; None if there is none, or none that can be read."""
     with ExitStack() as stack:
         connection = None

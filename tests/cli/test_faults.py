@@ -18,7 +18,7 @@ import pytest
 
 from commcast import files
 from commcast.cli import prompt as asking
-from commcast.ledger import location, store
+from commcast.ledger import location, settle, store
 from commcast.ledger.oncall import record_tick
 from commcast.model.incident import Channel
 from commcast.model.message import Delivery, Email, Outcome
@@ -250,7 +250,7 @@ def disk_fails(scene: Scene, free: int = 1 << 30) -> None:
     scene.trouble.enter_context(nothing_can_be_written())
 
 
-ELSEWHERE, OF_EARLIER_BOOT = "elsewhere|boot|pid:[1]|10|99", re.sub(r"\|[^|]*", "|before", DEAD, count=1)
+ELSEWHERE = "elsewhere|boot|pid:[1]|10|99"
 
 
 def died(scene: Scene, owner: str = DEAD, minutes: float = 0) -> None:
@@ -258,6 +258,12 @@ def died(scene: Scene, owner: str = DEAD, minutes: float = 0) -> None:
     scene.bench.release()
     scene.bench.freeze()
     die_over(scene.bench, owner)
+
+
+def power_cut(scene: Scene) -> None:
+    machine, space = "host|machine", "pid:[4026531836]"
+    died(scene, f"{machine}/before|{space}|10|99")
+    scene.patch.setattr(settle, "_here", lambda: f"{machine}/after|{space}")
 
 
 def signalled(scene: Scene, number: signal.Signals) -> None:
@@ -312,12 +318,12 @@ def nobody_reached(scene: Scene) -> None:
 def ticked(scene: Scene, minutes: float) -> None:
     scene.begin()
     with scene.bench.ledger.write() as connection:
-        record_tick(connection, datetime.now(UTC) + timedelta(minutes=minutes))
+        record_tick(connection, datetime.now(UTC) + timedelta(minutes=minutes), {})
 
 
-def clock_was_ahead(scene: Scene) -> None:
+def dated_ahead(scene: Scene) -> None:
     """In the end the time is left out."""
-    scene.begin(-60)
+    scene.begin(-60, sends=False)
     path = scene.bench.folder / PAY7
     scene.trouble.callback(lambda: path.write_text(re.sub(r"at: .*\n    ", "", path.read_text(), count=1)))
 
@@ -339,7 +345,7 @@ SCENES: dict[str, Callable[[Scene], object]] = {
     "The disk fails": disk_fails,
     "There is no room to read a copy of the ledger": lambda scene: scene.meanwhile(tempfile, "tempdir", "/-"),
     "kill -9 in the middle of a run": died,
-    "A power cut in the middle of a run": lambda scene: died(scene, OF_EARLIER_BOOT),
+    "A power cut in the middle of a run": power_cut,
     "Another run, or another host, is sending already": lambda scene: died(scene, ELSEWHERE),
     "Another host died in the middle of a run": lambda scene: died(scene, ELSEWHERE, 31),
     "Ctrl-C in the middle of a run": lambda scene: signalled(scene, signal.SIGINT),
@@ -361,7 +367,8 @@ SCENES: dict[str, Callable[[Scene], object]] = {
     "Your monitor asks whether a promise is broken": lambda scene: scene.begin(25),
     "Nobody can be reached": nobody_reached,
     "cron has stopped": lambda scene: ticked(scene, -12),
-    "The clock was set back, or was ahead before": clock_was_ahead,
+    "An update went while the clock was ahead": lambda scene: scene.begin(-60),
+    "A draft has a time of the future": dated_ahead,
     "Ticks ran while the clock was ahead": lambda scene: ticked(scene, 60),
 }
 
