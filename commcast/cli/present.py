@@ -70,14 +70,14 @@ def others_document(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def headline(plan: Plan) -> str:
+def headline(plan: Plan) -> list[str]:
     """Return which incident and update this is about."""
     update = plan.incident.latest
     status = update.status.replace("_", " ")
     text = f"{plan.incident.id}  SEV-{update.severity}  update {update.number}, {status}"
     if len(plan.drafts) > 1:
         text += f" (drafts: {', '.join(map(str, plan.drafts))}; readers get the newest)"
-    return "\n".join([*wrapped(text), *wrapped(plan.incident.title, indent="  ")])
+    return wrapped(f"{text}: {plan.incident.title}", indent="  ", first="")
 
 
 def counts_table(tally: Tally) -> str:
@@ -179,8 +179,10 @@ def _waiting(plan: Plan, ledger: Ledger | None) -> dict[str, tuple[int, int]]:
 
 def destinations(config: Config, tally: Tally) -> Iterator[str]:
     """Yield where the messages of each channel go."""
+    used: dict[str, list[str]] = {}
     for channel in dict.fromkeys(notice.notice.channel for notice in tally.notices):
-        yield f"{NAMES[channel]}: {destination(config, channel)}"
+        used.setdefault(destination(config, channel), []).append(NAMES[channel])
+    yield from (f"{', '.join(channels)}: {where}" for where, channels in used.items())
 
 
 def destination(config: Config, channel: str, *, with_fallback: bool = True) -> str:
@@ -210,6 +212,29 @@ def messages(tally: Tally, *, html: bool = False, width: int | None = WIDTH) -> 
                 yield from _message(name, audience.correction, html, width)
             if audience.sample is not None:
                 yield from _message(audience.audience, audience.sample, html, width)
+
+
+def examples(config: Config, tally: Tally) -> Iterator[str]:
+    """Yield one email and one text as their last readers get them, customers first, without blank lines."""
+    for channel in NAMES:
+        told = [
+            audience
+            for notice in tally.notices
+            for audience in notice.audiences.values()
+            if notice.notice.channel == channel and (audience.sample or audience.correction)
+        ]
+        public = [a for a in told if (known := config.audiences.get(a.audience)) and known.view == "public"]
+        for audience in (public or told)[-1:]:
+            row = audience.correction or audience.sample
+            assert row is not None  # noqa: S101 - those without were left out
+            lines = _message(audience.audience, row, html=False, width=WIDTH)
+            yield from (line for line in lines if line not in {"|", ""} and not line.startswith("| To: "))
+
+
+def count_of_messages(tally: Tally) -> int:
+    """Return how many different messages `messages` shows."""
+    told = [audience for notice in tally.notices for audience in notice.audiences.values()]
+    return sum((each.sample is not None) + (each.correction is not None) for each in told)
 
 
 def promise_line(tally: Tally, when: When) -> str:

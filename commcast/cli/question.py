@@ -156,29 +156,27 @@ _TELLING = re.compile(
 )
 
 
-def full_text(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iterator[str]:
-    """Yield the lines to look at: the messages, then, close to the question, what the decision rests on."""
-    yield from present.messages(tally)
+def full_text(
+    desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None, *, whole: bool = False
+) -> Iterator[str]:
+    """Yield the lines to look at: messages, then, close to the question, what the decision rests on.
+
+    They fit one screen, with one email and one text; `whole` shows the message of every audience.
+    """
+    yield from present.messages(tally) if whole else present.examples(desk.config, tally)
     yield present.rule("what goes out")
     yield from summary(desk, plan, tally, ledger)
-    warnings = [*reader_warnings(desk, plan), *tick_warnings(desk, plan)]
-    if warnings:
-        yield ""
-    for warning in warnings:
+    for warning in [*reader_warnings(desk, plan), *tick_warnings(desk, plan)]:
         yield from present.wrapped(warning, indent="         ", first="")
-    if tally.notices:
-        yield ""
     yield from present.destinations(desk.config, tally)
 
 
 def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iterator[str]:
     """Yield what goes out, to how many, what is new in it, what it promises, and what happens then."""
     when = present.clock_of(desk.config, desk.now)
-    yield present.headline(plan)
-    yield ""
+    yield from present.headline(plan)
     if counts := present.counts_table(tally):
         yield counts
-        yield ""
     lines = [*present.reasons(tally, when), *present.not_sent(plan, ledger)]
     lines += [*_not_told_so_mild(desk, plan, tally), *other_stories(plan, when)]
     if tally.notices:
@@ -348,19 +346,27 @@ def in_words(tally: Tally) -> str:
     return f"{tally.send:,} messages: {', '.join(parts)}"
 
 
-def is_sure(tally: Tally, confirm_above: int, seconds: float) -> bool:
-    """Return whether a person says yes to this; above `confirm_above` messages their number is typed.
+def answer_to(tally: Tally, confirm_above: int, seconds: float) -> str:
+    """Return "yes", or what else a person typed; above `confirm_above` messages a yes is their number.
 
     Raises prompt.NothingTyped after `seconds` without an answer.
     """
     held = f", and {tally.held:,} after quiet hours" if tally.held else ""
+    question, yes = f"Send {in_words(tally)}{held}?", ["y", "yes"]
     if not tally.send and not tally.held:
-        return prompt.says_yes("Nobody is told of this now. Release it anyway?", seconds)
-    if tally.send <= confirm_above:
-        return prompt.says_yes(f"Send {in_words(tally)}{held}?", seconds)
-    typed = f"Type {tally.send} to send, anything else to cancel:"
-    answer = prompt.ask(f"Send {in_words(tally)}{held}? {typed}", seconds)
-    return answer.replace(",", "") == str(tally.send)
+        question = "Nobody is told of this now. Release it anyway?"
+    how = "[y/N]"
+    if tally.send > confirm_above:
+        how, yes = f"Type {tally.send} to send, anything else to cancel:", [str(tally.send)]
+    answer = prompt.ask(f"{question} {how}", seconds).lower()
+    return "yes" if answer.replace(",", "") in yes else answer
+
+
+def ways_to_look(tally: Tally, *, editable: bool) -> str:
+    """Return what else can be typed at the question."""
+    count = present.count_of_messages(tally)
+    view = f"v: all {count} messages" if count > 1 else "v: the whole message"
+    return f"{view}, e: edit" if editable else view
 
 
 def too_late(desk: Desk, until: datetime) -> str:
