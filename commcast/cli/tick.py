@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +16,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commcast.cli.options import DryRunOption, FolderOption, JsonOption, duration, moment_or_now
+from commcast.cli.options import (
+    DryRunOption,
+    FolderOption,
+    JsonOption,
+    duration,
+    find_folder,
+    moment_or_now,
+)
 from commcast.cli.outcomes import tell_signal, trouble_document
 from commcast.cli.output import going_on_unread, picked, say, show, show_json, show_prose
 from commcast.cli.present import NAMES, notice_in_words
-from commcast.cli.progress import ProgressBar
+from commcast.cli.progress import ProgressBar, story_in_words
 from commcast.cli.session import desk_to_read, desk_to_work, worker_for
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
+from commcast.files import temporary_file
 from commcast.model.incident import Channel
 from commcast.signals import never_lost
 
@@ -47,6 +58,7 @@ def why_in_words(nudges: Iterable[Nudge]) -> str:
 _WHY = {
     "promise": "an update is due",
     "late": "a promise is broken",
+    "untold": "a message is not getting through",
     "held": "a holding statement goes out",
     "draft": "a draft waits",
     "estimate": "an estimate has passed",
@@ -140,7 +152,7 @@ def _lines(found: Foreseen) -> Iterator[str]:
     for coming in found.coming:
         notice = notice_in_words(coming.notice, coming.number)
         by = NAMES[Channel(coming.channel)]
-        yield f"{coming.incident}: would send {notice} by {by} to {coming.deliveries:,}"
+        yield f"{story_in_words(coming.incident)}: would send {notice} by {by} to {coming.deliveries:,}"
     for incident, who in found.stopped.items():
         yield f"{incident}: stopped by {who}; go on with: {way_on(incident, who)}"
     if not (found.waking or found.coming):
@@ -219,7 +231,7 @@ def tick(
     """Send what is released and owed; for cron. Running it twice, or late, is safe.
 
     It sends released updates, reminders, nudges and, if [silence] says so, holding statements; never a draft.
-    It prints nothing if nothing happened. A broken file is reported (exit 2) and stops only its own incident.
+    It prints nothing if nothing happened, and without a terminal it repeats what lasts once an hour. A broken file is reported (exit 2) and stops only its own incident.
     A loop exits with the gravest code of its passes; "try again" (75) counts only from the last one. If a
     pass takes longer than the interval, the passes it missed are skipped. A pass that exits with 0 or 1
     requests heartbeat_url of commcast.toml, if there is one.
@@ -234,7 +246,9 @@ def tick(
         option = "--until-closed" if until_closed else "--for"
         raise InputError(f"{option} needs --loop")
     if loop is None:
-        raise typer.Exit(_pass(folder, as_json, RepeatFilter()))
+        with _remembered(folder) as talk:
+            code = _pass_in_loop(folder, talk, as_json)
+        raise typer.Exit(code)
     if as_json:
         raise InputError("--json describes one pass: leave out --loop")
     try:
@@ -247,27 +261,56 @@ def tick(
         raise Interrupted(words, ExitCode.INTERRUPTED) from None
 
 
+_SAID_AGAIN = 3600.0  # seconds
+
+
 @dataclass
 class RepeatFilter:
-    """Says each fault once, and again only if it comes back: a loop does not repeat itself."""
+    """Says what lasts once, and again if it comes back or after an hour; `last` has when, by line."""
 
-    last: dict[str, list[str]] = field(default_factory=dict)
+    last: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def faults(self, text: str, about: str = "files") -> None:
-        lines = text.splitlines()
-        before = self.last.get(about, [])
-        if news := [line for line in lines if line not in before]:
+        if news := self.news(text.splitlines(), about):
             say("\n".join(news))
-        self.last[about] = lines
+
+    def news(self, lines: Sequence[str], about: str) -> list[str]:
+        """Return which of the lines about one thing are to be said now; others about it are forgotten."""
+        now, before = time.time(), self.last.get(about, {})
+        news = [line for line in lines if not 0 <= now - before.get(line, -math.inf) < _SAID_AGAIN]
+        self.last[about] = {line: now if line in news else before[line] for line in lines}
+        return news
 
 
-def _pass_in_loop(folder: Path | None, talk: RepeatFilter) -> ExitCode:
+@contextmanager
+def _remembered(folder: Path | None) -> Iterator[RepeatFilter]:
+    """Yield what earlier ticks said where nobody looks on: cron mails every line of every minute.
+
+    At a terminal, and in a CI job, whose log stands alone, nothing is left out.
+    """
+    if sys.stderr.isatty() or os.environ.get("CI"):
+        yield RepeatFilter()
+        return
+    path, talk = find_folder(folder) / ".commcast" / "said.json", RepeatFilter()
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        talk.last = {about: {line: float(at) for line, at in lines.items()} for about, lines in known.items()}
+    before = dict(talk.last)
+    yield talk
+    if talk.last != before:
+        with suppress(OSError), temporary_file(path.parent, json.dumps(talk.last).encode(), 0o600) as written:
+            written.replace(path)
+
+
+def _pass_in_loop(folder: Path | None, talk: RepeatFilter, as_json: bool = False) -> ExitCode:
     """Run one pass; a fault that may be fixed by the next one does not end the loop."""
     try:
-        return _pass(folder, False, talk)
+        return _pass(folder, as_json, talk)
     except (LedgerError, Interrupted):
         raise
     except CommcastError as error:
+        if as_json:
+            raise
         talk.faults(str(error))
         return error.exit_code
 
@@ -291,7 +334,8 @@ def _is_closed(folder: Path | None) -> bool:
 def _pass(folder: Path | None, as_json: bool, talk: RepeatFilter) -> ExitCode:
     from commcast.operations.tick import tick as run_tick
 
-    with desk_to_work(folder) as (desk, ledger), ProgressBar() as progress, going_on_unread():
+    bar = ProgressBar(in_log=False)
+    with desk_to_work(folder) as (desk, ledger), bar as progress, going_on_unread():
         ticked = run_tick(desk, ledger, lambda: worker_for(desk, ledger, progress))
     with going_on_unread():
         code = _tell(desk, ticked, as_json, talk)
@@ -316,6 +360,8 @@ def _beat(desk: Desk, code: ExitCode) -> str:
 
 
 def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> ExitCode:
+    from commcast.ledger.tables import OWN_STORY
+
     code = ticked.exit_code(desk.config.send.tolerate)
     faults = _faults_in_words(ticked.errors)
     faults += [f"{name}: {nudged.unreached}" for name, nudged in ticked.nudged.items() if nudged.unreached]
@@ -326,14 +372,21 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
         for incident, nudged in ticked.nudged.items():
             if not nudged.unreached:
                 show_prose(f"{incident}: {_nudged_in_words(nudged)}")
+        told = {name: done for name, done in ticked.delivered.items() if _is_news(done)}
+        said = {name: f"{story_in_words(name)}: {delivered_in_words(done)}" for name, done in told.items()}
+        lasting = [said[name] for name, done in told.items() if not _has_happened(done)]
+        old = set(lasting) - set(talk.news(lasting, "providers"))
         for incident, delivered in ticked.delivered.items():
-            if _is_news(delivered) and (news := delivered_in_words(delivered)):
-                show_prose(f"{incident}: {news}")
-            tell_signal(incident, delivered)
+            if incident in said and said[incident] not in old:
+                show_prose(said[incident])
+            tell_signal(incident.removeprefix(OWN_STORY), delivered)
     return code
 
 
 def _is_news(delivered: Delivered) -> bool:
-    """Return whether something happened: an incident that is still stopped is not news every minute."""
-    counts = (delivered.handed_over, delivered.lost, delivered.expired, delivered.held_back)
-    return any((*counts, delivered.troubles, delivered.taken_over))
+    """Return whether something happened, or a provider is in trouble: a stop is not news every minute."""
+    return bool(_has_happened(delivered) or delivered.troubles or delivered.taken_over)
+
+
+def _has_happened(delivered: Delivered) -> bool:
+    return any((delivered.handed_over, delivered.lost, delivered.expired, delivered.held_back))
