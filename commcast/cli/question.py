@@ -151,9 +151,29 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-_TELLING = re.compile(
-    r"https?://[^\s<>\"')]+|\d{1,2}:\d{2}(?:\s?[ap]m)?|\d+(?:[.,]\d+)*\s?(?:%|[a-zA-Z]{1,7}\b)?"
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\.?"
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_UNIT = (
+    r"%|percent|ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|days?|weeks?|months?|years?|"
+    "[kM]|bn|[kMGT]i?B|(?:thousand|million|billion)s?|EUR|USD|GBP|CHF"
 )
+_TELLING = re.compile(
+    rf"""(?P<link>https?://[^\s<>"')]+)
+    |(?<![\w:.-])(?:\d{{4}}-\d\d-\d\d|\d{{1,2}}:\d\d(?:\s?[ap]m)?|\d{{1,2}}\s?[ap]m)(?![\w:-])  # date, time
+    |\b(?:{_MONTH}\s{_DAY}|{_DAY}\.?\s{_MONTH})(?:,?\s\d{{4}})?(?!\w|:\d)
+    |(?<![\w.-])\+?\d{{2,4}}(?:[ -]\d{{2,6}}){{2,}}(?![\w-])  # a phone number
+    |(?<![\w./#-])(?:[€$£]\s?)?\d+(?:[.,]\d+)*\s?(?:{_UNIT})(?!\w)
+    |(?P<bare>(?<![\w./#-])(?:[€$£]\s?)?\d+(?:[.,]\d+)*(?![\w/-]|[.,]\d))""",
+    re.VERBOSE,
+)
+# A number behind a name belongs to it ("Windows 11"), and that of an error is its name ("a 502 page").
+_NAMED = re.compile(
+    r"(?:\b(?!(?:{0})\b)[A-Z][\w&]*|\b(?i:version|error|code|status|step|level))\s$".format(
+        "A|About|All|Almost|And|Another|Around|At|Between|By|Every|For|From|In|Nearly|Of|On|Only|Or|Over|Since|Some|"
+        "Still|The|These|Those|To|Under|Until|Up|We|With|Within"
+    )
+)
+_ERROR = re.compile(r"\s(?:errors?|pages?|responses?|status|codes?|Bad)\b")
 
 
 def full_text(
@@ -318,7 +338,7 @@ def new_timeframe(previous: Update | None, update: Update, when: present.When) -
     if update.is_end or (previous and previous.timeframe == frame):
         return []
     if frame.latest is None:
-        return ["end unknown"]
+        return ["end unknown again"] if previous else []
     earliest = f"{when(frame.earliest)} to " if frame.earliest else ""
     return [f"end expected {earliest}{when(frame.latest)}"]
 
@@ -384,5 +404,12 @@ _TOLD = (
 def _facts(update: Update) -> Iterator[str]:
     for said in (update, *update.words_in_force.values()):  # words for one audience have fewer keys
         for text in (getattr(said, key, None) for key in _TOLD):
-            for found in _TELLING.findall(text or ""):
-                yield found.rstrip(".,;:").strip()
+            yield from facts_in(text or "")
+
+
+def facts_in(text: str) -> Iterator[str]:
+    """Yield the numbers with their units, the times, dates and links of a text, but no number in a name."""
+    for found in _TELLING.finditer(text):
+        before, behind = text[max(found.start() - 40, 0) : found.start()], text[found.end() :]
+        if not (found["bare"] and (_NAMED.search(before) or _ERROR.match(behind))):
+            yield found[0].rstrip(".,;:")
