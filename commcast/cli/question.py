@@ -167,12 +167,11 @@ _TELLING = re.compile(
     re.VERBOSE,
 )
 # A number behind a name belongs to it ("Windows 11"), and that of an error is its name ("a 502 page").
-_NAMED = re.compile(
-    r"(?:\b(?!(?:{0})\b)[A-Z][\w&]*|\b(?i:version|error|code|status|step|level))\s$".format(
-        "A|About|All|Almost|And|Another|Around|At|Between|By|Every|For|From|In|Nearly|Of|On|Only|Or|Over|Since|Some|"
-        "Still|The|These|Those|To|Under|Until|Up|We|With|Within"
-    )
+_NO_NAME = (
+    "A|About|All|Almost|And|Another|Around|At|Between|By|Every|For|From|In|Nearly|Of|On|Only|Or|Over|Since|Some|"
+    "Still|The|These|Those|To|Under|Until|Up|We|With|Within"
 )
+_NAMED = re.compile(rf"(?:\b(?!(?:{_NO_NAME})\b)[A-Z][\w&]*|\b(?i:version|error|code|status|step|level))\s$")
 _ERROR = re.compile(r"\s(?:errors?|pages?|responses?|status|codes?|Bad)\b")
 
 

@@ -232,9 +232,10 @@ def tick(
 
     It sends released updates, reminders, nudges and, if [silence] says so, holding statements; never a draft.
     It prints nothing if nothing happened, and without a terminal it repeats what lasts once an hour. A
-    broken file is reported (exit 2) and stops only its own incident. A loop exits with the gravest code of its passes; "try again" (75) counts only from the last one. If a
-    pass takes longer than the interval, the passes it missed are skipped. A pass that exits with 0 or 1
-    requests heartbeat_url of commcast.toml, if there is one.
+    broken file is reported (exit 2) and stops only its own incident. A loop exits with the gravest code
+    of its passes; "try again" (75) counts only from the last one. If a pass takes longer than the
+    interval, the passes it missed are skipped. A pass that exits with 0 or 1 requests heartbeat_url of
+    commcast.toml, if there is one.
 
     Example: commcast tick --loop 1m --until-closed
     """

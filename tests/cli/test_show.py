@@ -220,6 +220,30 @@ def test_test_sends_every_audience_to_oneself_and_changes_nothing_of_what_is_owe
     assert (done.exit_code, len(outbox(desk))) == (0, 6 + 7 + 5)  # an end finds its readers all the same
 
 
+@cases("""
+    about    | subject
+             | A test of our messages (test)
+    payments | Card payments fail (payments)
+    slow     |
+""")
+def test_a_preset_and_the_desk_itself_can_be_tested_without_an_incident(
+    kept: Callable[..., Path], about: str, subject: str
+) -> None:
+    """`slow` is too mild for customers; a desk's own words say that they are a test."""
+    folder = kept()
+    before = set(outbox(folder))
+    done = run("test", *about.split(), "--to", "me@own.example", folder=folder)
+    new = [(folder / "outbox" / name).read_bytes() for name in set(outbox(folder)) - before]
+    to_customers = [
+        message_from_bytes(raw, policy=policy.default)["Subject"]
+        for raw in new
+        if b"[TEST for customers]" in raw
+    ]
+    assert to_customers == [f"[TEST for customers] [Investigating] {subject}"] * bool(subject)
+    assert "support, email: accepted" in done.stdout
+    assert not list((folder / "incidents").glob("*.yaml"))
+
+
 def test_a_test_without_a_usable_address_sends_nothing(desk: Path) -> None:
     draft(desk)
     for to, said in (("", "--to is missing"), ("--to me@", "--to: "), ("--to 12", "--to: ")):
