@@ -59,8 +59,9 @@ def send_incident(place: Place, ledger: Ledger, said: VerbInput) -> ExitCode:
                 look, released = _ask_and_release(desk, plan, ledger, present, said, looks)
         except _SentByOthers as sent:
             [theirs] = sent.args
-            words = f"update {theirs.number} was sent by {theirs.by} while you were asked"
-            text = f"{incident.id}: {words} ({theirs.at:%H:%M} UTC); nothing was sent by you."
+            at = clock_of(desk.config, desk.now)(theirs.at)
+            words = f"update {theirs.number} was sent by {theirs.by} while you were asked ({at})"
+            text = f"{incident.id}: {words}; nothing was sent by you."
             return _show_outcome(plan, ledger, said, text)
         # From here on the words are released: Ctrl-C stops the incident.
         with stopping_on_interrupt(ledger, incident.id, clock), going_on_unread():

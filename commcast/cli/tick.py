@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +68,7 @@ _WHY = {
 }
 
 
-def delivered_in_words(delivered: Delivered) -> str:
+def delivered_in_words(delivered: Delivered, zone: tzinfo = UTC) -> str:
     """Return what one run did about an incident, "" for nothing."""
     parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items()) if kind != "not_taken"]
     if delivered.lost:
@@ -81,7 +81,7 @@ def delivered_in_words(delivered: Delivered) -> str:
     if left := delivered.waiting - delivered.planned:
         parts.append(f"{left} waiting")
     if delivered.planned and delivered.planned_at:
-        parts.append(f"{delivered.planned} to follow at {delivered.planned_at:%H:%M} UTC")
+        parts.append(f"{delivered.planned} to follow at {delivered.planned_at.astimezone(zone):%H:%M %Z}")
     if delivered.stopped_by and delivered.waiting:
         parts.append(f"stopped by {delivered.stopped_by}")
     for each in delivered.taken_over:
@@ -374,7 +374,10 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
             if not nudged.unreached:
                 show_prose(f"{incident}: {_nudged_in_words(nudged)}")
         told = {name: done for name, done in ticked.delivered.items() if _is_news(done)}
-        said = {name: f"{story_in_words(name)}: {delivered_in_words(done)}" for name, done in told.items()}
+        said = {
+            name: f"{story_in_words(name)}: {delivered_in_words(done, desk.config.zone)}"
+            for name, done in told.items()
+        }
         lasting = [said[name] for name, done in told.items() if not _has_happened(done)]
         old = set(lasting) - set(talk.news(lasting, "providers"))
         for incident, delivered in ticked.delivered.items():

@@ -326,6 +326,8 @@ def _failed(smtp: SmtpProvider, where: str, error: Exception) -> Check:
         return fail("email", f"{where} refuses the login of {smtp.user}", remedy, ExitCode.REFUSED)
     if isinstance(error, smtplib.SMTPNotSupportedError):
         remedy = 'write security = "tls" with port = 465, or use a port that offers it'
+        if is_loopback(smtp.host) and not smtp.user:
+            remedy = 'write security = "none": it is on this machine'
         return fail("email", f"{where} offers no STARTTLS", remedy, ExitCode.REFUSED)
     if isinstance(error, ssl.SSLCertVerificationError):
         what = f"the certificate of {where} is not trusted: {error.verify_message}"

@@ -742,6 +742,8 @@ def test_the_log_tells_who_was_told_when_by_whom_and_what_was_promised(told: Pat
     assert (first["providers"], first["next_update_by"]) == (["outbox"], "2026-11-21T09:21:00+00:00")
     assert sum(each["count"] for each in document["said"] if each["notice"] == "update:1") == 26
     assert document["deliveries"] == []
+    assert "Update 1 was released by test with --yes, 2026-11-21 10:01" in lines
+    assert (document["releases"][0]["number"], document["releases"][0]["by"]) == (1, "test")
     for incident in ([], ["pay7"]):  # nudges are listed apart, and are no incident
         whole = run("log", *incident, folder=told).stdout
         before, _, after = whole.partition("Told to our own people, of pay7:")
