@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from commcast.model.incident import Incident
 
 
-_SEVERITY_MEANS = "it decides who is told, how often, and who is texted at night"
 DEFAULT_SEVERITY = 2  # customers are told of it, and of its end even if nobody writes
 
 
@@ -39,7 +38,7 @@ def schedule(
     data = {"kind": "maintenance", **first_words(desk.config, title, said.keys)}
     if "severity" not in data:
         data["severity"] = DEFAULT_SEVERITY
-        say(f"Severity {DEFAULT_SEVERITY} (--severity was not given): {_SEVERITY_MEANS}.")
+        say(f"Severity {DEFAULT_SEVERITY} (--severity was not given): it decides who is told, and how often.")
     begin(desk, completed(desk, data, asked=not said.edit), said, partial(clock_times.check_new, desk))
 
 

@@ -217,24 +217,16 @@ def messages(tally: Tally, *, html: bool = False, width: int | None = WIDTH) -> 
 def examples(config: Config, tally: Tally) -> Iterator[str]:
     """Yield one email and one text as their last readers get them, customers first, without blank lines."""
     for channel in NAMES:
-        told = [
-            audience
-            for notice in tally.notices
-            for audience in notice.audiences.values()
-            if notice.notice.channel == channel and (audience.sample or audience.correction)
+        told = [a for n in tally.notices if n.notice.channel == channel for a in n.audiences.values()]
+        rows = [(a.audience, row) for a in told if (row := a.correction or a.sample)]
+        public = [
+            each
+            for each in rows
+            if each[0] in config.audiences and config.audiences[each[0]].view == "public"
         ]
-        public = [a for a in told if (known := config.audiences.get(a.audience)) and known.view == "public"]
-        for audience in (public or told)[-1:]:
-            row = audience.correction or audience.sample
-            assert row is not None  # noqa: S101 - those without were left out
-            lines = _message(audience.audience, row, html=False, width=WIDTH)
+        for audience, row in (public or rows)[-1:]:
+            lines = _message(audience, row, html=False, width=WIDTH)
             yield from (line for line in lines if line not in {"|", ""} and not line.startswith("| To: "))
-
-
-def count_of_messages(tally: Tally) -> int:
-    """Return how many different messages `messages` shows."""
-    told = [audience for notice in tally.notices for audience in notice.audiences.values()]
-    return sum((each.sample is not None) + (each.correction is not None) for each in told)
 
 
 def promise_line(tally: Tally, when: When) -> str:

@@ -167,11 +167,8 @@ _TELLING = re.compile(
     re.VERBOSE,
 )
 # A number behind a name belongs to it ("Windows 11"), and that of an error is its name ("a 502 page").
-_NO_NAME = (
-    "A|About|All|Almost|And|Another|Around|At|Between|By|Every|For|From|In|Nearly|Of|On|Only|Or|Over|Since|Some|"
-    "Still|The|These|Those|To|Under|Until|Up|We|With|Within"
-)
-_NAMED = re.compile(rf"(?:\b(?!(?:{_NO_NAME})\b)[A-Z][\w&]*|\b(?i:version|error|code|status|step|level))\s$")
+_NO_NAME = "About|All|Around|At|Between|By|Every|For|From|In|Of|On|Only|Over|Since|Some|To|Until|We|With"
+_NAMED = re.compile(rf"(?:\b(?!(?:{_NO_NAME})\b)[A-Z][\w&]*|\b(?i:version|error|code|status|level))\s$")
 _ERROR = re.compile(r"\s(?:errors?|pages?|responses?|status|codes?|Bad)\b")
 
 
@@ -379,13 +376,6 @@ def answer_to(tally: Tally, confirm_above: int, seconds: float) -> str:
         how, yes = f"Type {tally.send} to send, anything else to cancel:", [str(tally.send)]
     answer = prompt.ask(f"{question} {how}", seconds).lower()
     return "yes" if answer.replace(",", "") in yes else answer
-
-
-def ways_to_look(tally: Tally, *, editable: bool) -> str:
-    """Return what else can be typed at the question."""
-    count = present.count_of_messages(tally)
-    view = f"v: all {count} messages" if count > 1 else "v: the whole message"
-    return f"{view}, e: edit" if editable else view
 
 
 def too_late(desk: Desk, until: datetime) -> str:

@@ -197,7 +197,8 @@ def _ask(look: Look, said: VerbInput) -> datetime | None:
     question.check_lasts_no_longer(desk, tally)
     if good_until <= asked_at:
         raise DecisionNeeded(question.too_late(desk, good_until))
-    ways = question.ways_to_look(tally, editable=bool(plan.drafts))
+    count = sum(line.startswith("--- ") for line in messages(tally))
+    ways = f"v: all {count} messages{', e: edit' if plan.drafts else ''}"
     say(f"This question is good until {good_until.astimezone(desk.config.zone):%H:%M:%S %Z}; {ways}.")
     while True:
         try:

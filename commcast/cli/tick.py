@@ -292,14 +292,13 @@ def _remembered(folder: Path | None) -> Iterator[RepeatFilter]:
     if sys.stderr.isatty() or os.environ.get("CI"):
         yield RepeatFilter()
         return
-    path, talk = find_folder(folder) / ".commcast" / "said.json", RepeatFilter()
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        known = json.loads(path.read_text(encoding="utf-8"))
-        talk.last = {about: {line: float(at) for line, at in lines.items()} for about, lines in known.items()}
-    before = dict(talk.last)
+    path, talk, before = find_folder(folder) / ".commcast" / "said.json", RepeatFilter(), ""
+    with suppress(OSError, ValueError):
+        before = path.read_text(encoding="utf-8")
+        talk.last = json.loads(before)
     yield talk
-    if talk.last != before:
-        with suppress(OSError), temporary_file(path.parent, json.dumps(talk.last).encode(), 0o600) as written:
+    if (said := json.dumps(talk.last)) != before:
+        with suppress(OSError), temporary_file(path.parent, said.encode(), 0o600) as written:
             written.replace(path)
 
 
@@ -373,16 +372,11 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
         for incident, nudged in ticked.nudged.items():
             if not nudged.unreached:
                 show_prose(f"{incident}: {_nudged_in_words(nudged)}")
-        told = {name: done for name, done in ticked.delivered.items() if _is_news(done)}
-        said = {
-            name: f"{story_in_words(name)}: {delivered_in_words(done, desk.config.zone)}"
-            for name, done in told.items()
-        }
-        lasting = [said[name] for name, done in told.items() if not _has_happened(done)]
-        old = set(lasting) - set(talk.news(lasting, "providers"))
         for incident, delivered in ticked.delivered.items():
-            if incident in said and said[incident] not in old:
-                show_prose(said[incident])
+            words = delivered_in_words(delivered, desk.config.zone)
+            news = [f"{story_in_words(incident)}: {words}"] if _is_news(delivered) else []
+            for line in news if _has_happened(delivered) else talk.news(news, incident):
+                show_prose(line)
             tell_signal(incident.removeprefix(OWN_STORY), delivered)
     return code
 
