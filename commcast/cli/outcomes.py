@@ -57,7 +57,7 @@ def outcome_document(
 def trouble_document(delivered: Delivered) -> dict[str, Any]:
     """Return which providers were in trouble, and who took over, as JSON."""
     return {
-        "troubles": [asdict(trouble) for trouble in delivered.troubles],
+        "troubles": [trouble._asdict() for trouble in delivered.troubles],
         "taken_over": [asdict(each) for each in delivered.taken_over],
     }
 

@@ -91,7 +91,7 @@ def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When) -> str:
         return "Nobody here is promised a time."
     if holding:
         early = plan.known.hold_before(config)
-        first = min(hold_at(desk.now, by, early) for by in holding.values())
+        first = min(hold_at(update, desk.now, by, early) for by in holding.values())
         others = [name for name in promised if name not in holding]
         said = f"{_listed(holding)} get{'s' * (len(holding) == 1)} a holding statement from {when(first)} on"
         said += f", {_listed(others)} nothing" if others else ""

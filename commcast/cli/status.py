@@ -28,7 +28,7 @@ from commcast.cli.present import NAMES
 from commcast.cli.progress import per_second
 from commcast.cli.session import desk_to_read
 from commcast.cli.status_text import Line, as_document, last_tick_line, lines_of, warnings
-from commcast.errors import CommcastError, ExitCode, InputError
+from commcast.errors import CommcastError, ExitCode, InputError, LedgerError
 from commcast.files import sign_of
 from commcast.operations.status import DeskStatus, read_status
 
@@ -61,7 +61,8 @@ def status(
 
     Open incidents come first, by their next deadline. Below each you see what every audience was told last
     and when it expects more, who is on duty, and who was nudged. A promise stays broken until its audience
-    gets something newer; an incident that has ended has no deadline.
+    gets something newer; an incident that has ended has no deadline. Without the ledger, or over an old copy
+    of it, nobody knows what was sent: it exits with 3.
 
     --watch reads a copy of the ledger, and only when something has changed, so it disturbs no running send.
     With --json it prints one line of JSON per change, also into a pipe.
@@ -82,6 +83,10 @@ def status(
         show_json("status", as_document(found))
     elif found.overdue or not overdue:
         _show(found)
+    if found.doubt and not found.has_ledger:
+        raise LedgerError(found.doubt)
+    if found.doubt:  # it was said when the ledger was opened
+        raise typer.Exit(ExitCode.LEDGER)
     if overdue and found.overdue:
         say(f"Overdue: {', '.join(found.overdue)}. Readers were promised an update; {_way_out(found)}")
         raise typer.Exit(ExitCode.OVERDUE)

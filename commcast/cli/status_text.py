@@ -14,9 +14,8 @@ from commcast.oncall.ticks import LET_IT_RUN, ran_ago, silence, usually
 if TYPE_CHECKING:
     from commcast.ledger.oncall import LastNudge
     from commcast.ledger.overview import BroadcastCounts
-    from commcast.model.history import AudienceProgress
     from commcast.model.oncall import Drift
-    from commcast.operations.status import DeskStatus, IncidentProgress
+    from commcast.operations.status import AudienceProgress, DeskStatus, IncidentProgress
 
 
 COUNTED = ("accepted", "pending", "claimed", "held", "unknown", "rejected", "skipped")
@@ -197,6 +196,8 @@ def warnings(found: DeskStatus) -> Iterator[str]:
     """Yield what puts promises at risk, if anything is open."""
     for name, until in found.pauses.items():
         yield f"{name} is paused until {moment(until, found)}: it asked for that, or did not answer."
+    if not found.has_ledger and found.doubt:
+        return
     if not found.has_ledger:
         yield "There is no ledger in this folder, so nobody knows what was sent. See: commcast doctor"
     elif all(each.over for each in found.histories):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from commcast.operations.dry_run import Foreseen
     from commcast.operations.tick import Ticked
     from commcast.operations.wake import NudgeResult
+    from commcast.plan.owed import Owed
 
 
 def _nudged_in_words(nudged: NudgeResult) -> str:
@@ -58,7 +59,8 @@ def why_in_words(nudges: Iterable[Nudge]) -> str:
 _WHY = {
     "promise": "an update is due",
     "late": "a promise is broken",
-    "untold": "a message is not getting through",
+    "untold": "nobody was reached",
+    "provider": "a provider takes nothing",
     "held": "a holding statement goes out",
     "draft": "a draft waits",
     "estimate": "an estimate has passed",
@@ -103,9 +105,14 @@ def as_document(ticked: Ticked, code: ExitCode) -> dict[str, Any]:
             name: {"nudges": [nudge.id for nudge in nudged.nudges], "unreached": nudged.unreached}
             for name, nudged in ticked.nudged.items()
         },
+        "late": {name: [_owed_document(each) for each in late] for name, late in ticked.late.items()},
         "faults": _faults(ticked.errors),
         "exit_code": int(code),
     }
+
+
+def _owed_document(each: Owed) -> dict[str, Any]:
+    return {"audience": each.audience or None, "owed": each.word.value, "by": each.by}
 
 
 def _outcomes(delivered: Delivered) -> Mapping[str, Any]:
@@ -234,8 +241,9 @@ def tick(
     It prints nothing if nothing happened, and without a terminal it repeats what lasts once an hour. A
     broken file is reported (exit 2) and stops only its own incident. A loop exits with the gravest code
     of its passes; "try again" (75) counts only from the last one. If a pass takes longer than the
-    interval, the passes it missed are skipped. A pass that exits with 0 or 1 requests heartbeat_url of
-    commcast.toml, if there is one.
+    interval, the passes it missed are skipped. A pass after which readers are owed something late exits
+    with 4. One that exits with 0 or 1 and leaves nothing late requests heartbeat_url of commcast.toml, if
+    there is one.
 
     Example: commcast tick --loop 1m --until-closed
     """
@@ -339,7 +347,7 @@ def _pass(folder: Path | None, as_json: bool, talk: RepeatFilter) -> ExitCode:
         ticked = run_tick(desk, ledger, lambda: worker_for(desk, ledger, progress))
     with going_on_unread():
         code = _tell(desk, ticked, as_json, talk)
-        talk.faults(_beat(desk, code), "heartbeat")
+        talk.faults("" if ticked.late else _beat(desk, code), "heartbeat")
         return code
 
 
@@ -370,7 +378,8 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
         show_json("tick", as_document(ticked, code))
     else:
         for incident, nudged in ticked.nudged.items():
-            if not nudged.unreached:
+            waits = nudged.delivered is not None and nudged.delivered.waiting  # it is made anew next time
+            if not nudged.unreached and not waits:
                 show_prose(f"{incident}: {_nudged_in_words(nudged)}")
         for incident, delivered in ticked.delivered.items():
             words = delivered_in_words(delivered, desk.config.zone)

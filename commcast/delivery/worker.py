@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import partial
+from typing import NamedTuple
 
 from commcast.delivery.run import BroadcastRun, Ended
 from commcast.errors import ExitCode, Interrupted, TryAgain, gravest
@@ -46,8 +47,7 @@ class TakenOver:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(NamedTuple):
     """A provider that refuses us as a whole, so that a person has to act, or that takes nothing for now."""
 
     provider: str

@@ -261,12 +261,14 @@ def incident_history(connection: Connection, incident: str) -> History:
     for row in frozen:
         channel = Channel(row.channel)
         told_up_to[channel] = max(row.number, told_up_to.get(channel, 0))
-    stops = stops_in_force(connection, incident)
+    stops, words = stops_in_force(connection, incident), _all_words(connection, incident)
+    said = tuple(each for each in words if _is_live(each))
     return History(
         releases=read_releases(connection, incident),
         begun=frozenset((row.notice, Channel(row.channel)) for row in frozen),
         told_up_to=told_up_to,
-        said=what_was_said(connection, incident),
+        said=said,
+        unsaid=(*(each for each in words if not _is_live(each)), *_held_for_the_night(connection, incident)),
         stopped_by=stops[0].by if stops else "",
         last_tick=last_tick(connection),
         correcting=bool(stops) and all(stop.is_for_correction for stop in stops),
@@ -274,28 +276,50 @@ def incident_history(connection: Connection, incident: str) -> History:
 
 
 def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
-    """Return what each audience was told on each channel, or may still be, oldest first.
+    """Return what each audience was told on each channel, or may still be, oldest first."""
+    return tuple(each for each in _all_words(connection, incident) if _is_live(each))
 
-    Words that reached nobody and wait for nobody are left out.
-    """
+
+def _held_for_the_night(connection: Connection, incident: str) -> Iterator[Said]:
+    """Yield what quiet hours hold back: its words are made when they end."""
+    b, d = _broadcast.c, _delivery.c
+    rows = connection.execute(
+        select(b.notice, b.number, b.channel, d.audience, b.created_at)
+        .join(_delivery, d.broadcast == b.id)
+        .where(b.incident == incident, d.state == State.HELD, d.composition.is_(None))
+        .group_by(b.id, d.audience)
+        .order_by(b.id)
+    )
+    for notice, number, channel, audience, at in rows:
+        yield Said(notice, number, Channel(channel), audience, at, None, heard=False, held=True)
+
+
+def _is_live(said: Said) -> bool:
+    return said.heard or said.waits or said.held
+
+
+def _all_words(connection: Connection, incident: str) -> tuple[Said, ...]:
+    """Return the same, with words that reached nobody and wait for nobody: refused, or given up."""
     b, c = _broadcast.c, _composition.c
     of_these = select(_delivery.c.id).where(_delivery.c.composition == c.id)
-    reached = of_these.where(_delivery.c.state.in_(_TOLD_OR_WAITING))
-    told = of_these.where(_delivery.c.state.in_(MAYBE_TOLD))
+    states = (MAYBE_TOLD, (State.PENDING, State.CLAIMED), (State.HELD,))
+    found_in = [case((of_these.where(_delivery.c.state.in_(some)).exists(), 1), else_=0) for some in states]
     by_text = and_(b.channel == Channel.SMS, IS_TEXT_PROMISE)
     groups = connection.execute(
         select(b.id, b.notice, b.number, b.channel, b.created_at, c.audience)
-        .add_columns(c.next_update_by, case((by_text, 1), else_=0), case((told.exists(), 1), else_=0))
+        .add_columns(c.next_update_by, case((by_text, 1), else_=0), *found_in)
         .join(_composition, c.broadcast == b.id)
-        .where(b.incident == incident, reached.exists())
+        .where(b.incident == incident)
         .order_by(b.id, c.audience)
     )
     found: list[Said] = []
     for (_, notice, number, channel, at, audience), of_one in groupby(groups, key=lambda row: row[:6]):
         rows = list(of_one)
-        promises = [(row[6], row[7]) for row in rows if row[6]]
+        # What was promised in words that reached nobody, and will not, was promised to nobody.
+        live = [row for row in rows if any(row[8:])] or rows
+        promises = [(row[6], row[7]) for row in live if row[6]]
         texts = tuple(sorted({by for by, is_text in promises if is_text}))
         earliest = min((by for by, _ in promises), default=None)
-        heard = any(row[8] for row in rows)
-        found.append(Said(notice, number, Channel(channel), audience, at, earliest, texts, heard))
+        flags = [any(row[place] for row in rows) for place in (8, 9, 10)]
+        found.append(Said(notice, number, Channel(channel), audience, at, earliest, texts, *flags))
     return tuple(found)

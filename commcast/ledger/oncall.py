@@ -134,6 +134,17 @@ def nudges_given(connection: Connection, incident: str, *, with_command: bool = 
     return _nudges_of(connection, [incident], with_command).get(incident, frozenset())
 
 
+def forget_unsent(connection: Connection) -> None:
+    """Forget the messages to incidents' own people that certainly nobody has had, so that they are made anew.
+
+    While a provider is down they wait, and what they say about the time would be wrong when it is back.
+    """
+    b, d = tables.broadcast.c, tables.delivery.c
+    begun = select(d.id).where(d.broadcast == b.id, or_(d.state != State.PENDING, d.doubted == 1))
+    own = and_(b.incident >= OWN_STORY, b.incident < chr(ord(OWN_STORY) + 1))
+    connection.execute(delete(tables.broadcast).where(own, ~begun.exists()))
+
+
 def _nudges_of(
     connection: Connection, incidents: Sequence[str], with_command: bool
 ) -> dict[str, frozenset[str]]:

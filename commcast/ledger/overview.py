@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +14,7 @@ from commcast.ledger.fence import stops_in_force
 from commcast.ledger.releases import newest_releases
 from commcast.ledger.tables import ALL_INCIDENTS, MAYBE_TOLD, State
 from commcast.ledger.tallies import COMPOSITION, RECEIPT, DeliveryCount, count_deliveries
-from commcast.model.history import AudienceProgress, Heard, NewestRelease, audience_progress
+from commcast.model.history import Said
 from commcast.model.incident import END_STATUSES, Channel, NextWord, Status
 from commcast.model.release import ELSEWHERE
 
@@ -27,10 +27,10 @@ _KNOWN_TO_BE_TOLD = (State.ACCEPTED, State.UNKNOWN)
 class Overview:
     """One incident. `number`, `title`, `status` and `severity` are those of its newest release.
 
-    `audiences` shows how far each audience has been told; `told_at` is when somebody was last told,
+    `parts` has, by audience, what was sent to it, in order; `told_at` is when somebody was last told,
     `first_told_at` when the first words that reached anybody were frozen. `counts` are the deliveries by
-    state, `receipts` the accepted ones by what their provider said later. `released_at` is when somebody said
-    yes to the newest release; `elsewhere` says that this ledger didn't send it.
+    state, `receipts` the accepted ones by what their provider said later. `elsewhere` says that this ledger
+    didn't send the newest release.
     """
 
     incident: str
@@ -39,8 +39,7 @@ class Overview:
     severity: int
     number: int
     elsewhere: bool
-    released_at: datetime
-    audiences: tuple[AudienceProgress, ...] = ()
+    parts: dict[str, list[Part]] = field(default_factory=dict)
     told_at: datetime | None = None
     first_told_at: datetime | None = None
     counts: Counter[str] = field(default_factory=Counter)
@@ -73,7 +72,6 @@ def overviews(
     `counted` are the counts of this moment, if the caller has them already.
     """
     found = _newest_releases(connection)
-    heard: defaultdict[tuple[str, str], list[Heard]] = defaultdict(list)
     for each in count_broadcasts(connection) if counted is None else counted:
         if overview := found.get(each.incident):
             overview.counts.update(each.counts)
@@ -82,11 +80,7 @@ def overviews(
             if each.told_at and overview.first_told_at is None:
                 overview.first_told_at = each.begun_at
             for audience, part in each.parts.items():
-                heard[each.incident, audience].append(part.heard(each))
-    for (incident, audience), parts in heard.items():
-        overview = found[incident]
-        newest = NewestRelease(overview.number, overview.is_over, overview.elsewhere)
-        overview.audiences += (audience_progress(audience, parts, newest),)
+                overview.parts.setdefault(audience, []).append(part)
     for stop in stops_in_force(connection):
         for name, overview in found.items():
             if stop.incident in {name, ALL_INCIDENTS}:
@@ -96,23 +90,43 @@ def overviews(
 
 @dataclass(slots=True)
 class Part:
-    """One audience's deliveries of one broadcast, and the earliest promise to those who were told."""
+    """One audience's deliveries of one broadcast. `worded` counts those that have, or had, words.
 
+    `promised` is the earliest promise to those who were told, `texts` are those of texts.
+    """
+
+    audience: str
+    notice: str
+    number: int
+    channel: str
+    begun_at: datetime
     counts: Counter[str] = field(default_factory=Counter)
     told_at: datetime | None = None
     promised: datetime | None = None
+    worded: int = 0
 
-    def heard(self, broadcast: BroadcastCounts) -> Heard:
-        counts = self.counts
-        return Heard(
-            broadcast.notice,
-            broadcast.number,
-            broadcast.channel,
-            told=sum(counts[state] for state in MAYBE_TOLD),
-            at=self.told_at,
-            waits=counts[State.PENDING] + counts[State.CLAIMED],
-            held=counts[State.HELD],
+    @property
+    def told(self) -> int:
+        return sum(self.counts[state] for state in MAYBE_TOLD)
+
+    @property
+    def waits(self) -> int:
+        return self.counts[State.PENDING] + self.counts[State.CLAIMED]
+
+    @property
+    def said(self) -> Said:
+        """What was said to it, as everything that asks for promises reads it."""
+        return Said(
+            notice=self.notice,
+            number=self.number,
+            channel=Channel(self.channel),
+            audience=self.audience,
+            at=self.begun_at,
             promised=self.promised,
+            text_promises=(self.promised,) if self.channel == Channel.SMS and self.promised else (),
+            heard=bool(self.told),
+            waits=bool(self.waits),
+            held=bool(self.counts[State.HELD]),
         )
 
 
@@ -141,7 +155,9 @@ class BroadcastCounts:
 
     def add(self, tally: DeliveryCount, promised: datetime | None) -> None:
         """Add a group of deliveries; `promised` is the time of the next update that their words promise."""
-        part = self.parts.setdefault(tally.audience, Part())
+        about = (tally.audience, self.notice, self.number, self.channel, self.begun_at)
+        part = self.parts.setdefault(tally.audience, Part(*about))
+        part.worded += tally.count if tally.composition else 0
         for counts in (self.counts, part.counts):
             counts[tally.state] += tally.count
         if tally.receipt and tally.state is State.ACCEPTED:
@@ -171,7 +187,6 @@ def _newest_releases(connection: Connection) -> dict[str, Overview]:
             severity=row.severity,
             number=row.number,
             elsewhere=row.how == ELSEWHERE,
-            released_at=row.released_at,
         )
         for row in connection.execute(newest_releases())
     }

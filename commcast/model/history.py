@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -28,7 +28,8 @@ class Said(NamedTuple):
     `number` is the update it was about, `at` when its recipients were frozen. `promised` is when readers were
     told to expect more (the earliest time if it differs by zone), None for no promise. `text_promises` are
     all times by which readers who only get texts were promised the next one. `heard` is False while it has
-    not reached anybody, so that nobody knows of its promise.
+    not reached anybody, so that nobody knows of its promise. Some readers are still pending if it `waits`;
+    the quiet hours of some have to end first if it is `held`.
     """
 
     notice: str
@@ -39,6 +40,8 @@ class Said(NamedTuple):
     promised: datetime | None
     text_promises: tuple[datetime, ...] = ()
     heard: bool = True
+    waits: bool = False
+    held: bool = False
 
 
 class WrongWords(NamedTuple):
@@ -63,18 +66,19 @@ class History:
     """What was released and sent about one incident.
 
     `begun` has (notice, channel) of every broadcast whose recipients are frozen. `told_up_to` is, by channel,
-    the number of the last update that was broadcast. `said` is what readers read, or may have read, oldest
-    first. `stopped_by` names the person who stopped it, "" for nobody; `correcting` means that it is stopped
-    only until a correction is ready. `wrong_words` is what released corrections correct. `merged` are the
-    incidents that continue as this one, `merged_on` the channels on which their readers were told.
-    `last_tick` is when a tick last used the ledger. `asked` means that a person is sending now, or previewing
-    what they would send.
+    the number of the last update that was broadcast. `said` is what readers read, or may still read, oldest
+    first; `unsaid` is what nobody has read: refused, given up, or held back for the night. `stopped_by` names
+    the person who stopped it, "" for nobody; `correcting` means that it is stopped only until a correction is
+    ready. `wrong_words` is what released corrections correct. `merged` are the incidents that continue as
+    this one, `merged_on` the channels on which their readers were told. `last_tick` is when a tick last used
+    the ledger. `asked` means that a person is sending now, or previewing what they would send.
     """
 
     releases: Mapping[int, Release] = field(default_factory=dict)
     begun: frozenset[tuple[str, Channel]] = frozenset()
     told_up_to: Mapping[Channel, int] = field(default_factory=dict)
     said: tuple[Said, ...] = ()
+    unsaid: tuple[Said, ...] = ()
     stopped_by: str = ""
     last_tick: datetime | None = None
     asked: bool = False
@@ -112,100 +116,6 @@ class ReaderHistory(NamedTuple):
 
 
 NOBODY_KNOWS = ReaderHistory()
-
-
-class Heard(NamedTuple):
-    """How far one notice on one channel has reached one audience.
-
-    `number` is the update it is about. `told` counts the readers who were, or may have been, told; `at` is
-    when the last of them was, if known. `waits` counts those who are still pending, `held` those whose quiet
-    hours have to end first. `promised` is the earliest time by which those who were told expect more.
-    """
-
-    notice: str
-    number: int
-    channel: str
-    told: int = 0
-    at: datetime | None = None
-    waits: int = 0
-    held: int = 0
-    promised: datetime | None = None
-
-
-class AudienceProgress(NamedTuple):
-    """How far an audience has been told: `notice` is the newest one that reached anybody in it, "" for none.
-
-    `number` is the update that notice is about, `channels` those it went by, `told_at` when. `promised` is
-    the time by which the audience still expects more, None if no promise is open.
-    `waits` counts the readers who are still pending.
-    """
-
-    audience: str
-    notice: str = ""
-    number: int = 0
-    channels: tuple[str, ...] = ()
-    told_at: datetime | None = None
-    promised: datetime | None = None
-    waits: int = 0
-
-    def is_late(self, now: datetime) -> bool:
-        """Return whether its promise has passed."""
-        return self.promised is not None and self.promised < now
-
-
-class NewestRelease(NamedTuple):
-    """The last released update: its number, whether it is an end, and whether another ledger told it."""
-
-    number: int
-    is_end: bool
-    elsewhere: bool = False
-
-
-def audience_progress(audience: str, heard: Sequence[Heard], newest: NewestRelease) -> AudienceProgress:
-    """Return how far an audience has been told. `heard` is in the order in which notices were sent.
-
-    Any newer notice to the audience keeps a promise. What a text promised to readers who only get texts is
-    kept by a newer text; a text that goes only to them (its notice names the audience) keeps no other
-    promise, and counts as the last thing the audience was told only if nobody in it gets email. Readers for
-    whom the newest notice is still pending have the promise of the one before: that one is open as well. The
-    end settles a promise once it is told, and at once if nobody in the audience is left to be told.
-    """
-    waits = sum(each.waits for each in heard)
-    reached = [each for each in heard if each.told]
-    by_mail = any(each.channel == Channel.EMAIL for each in reached)
-    # A notice that names the audience goes only to those of it to whom a text promised it.
-    told = [each for each in reached if not (by_mail and "/" in each.notice)]
-    texts = [each for each in reached if each.channel == Channel.SMS]
-    if not told:
-        return AudienceProgress(audience, waits=waits)
-    last = [each for each in told if each.notice == told[-1].notice]
-    before = [each for each in told if each.notice != told[-1].notice]
-    standing: list[Heard] = []
-    if _stands(told[-1].number, heard, newest):
-        standing += last
-    if before and any(each.waits for each in last):
-        standing += [each for each in before if each.notice == before[-1].notice]
-    standing = [each for each in standing if each.channel != Channel.SMS]
-    if texts and _stands(texts[-1].number, heard, newest):
-        standing += texts[-2:] if texts[-1].waits else texts[-1:]
-    return AudienceProgress(
-        audience=audience,
-        notice=told[-1].notice,
-        number=told[-1].number,
-        channels=tuple(each.channel for each in last),
-        told_at=max((each.at for each in last if each.at), default=None),
-        promised=min((each.promised for each in standing if each.promised), default=None),
-        waits=waits,
-    )
-
-
-def _stands(told: int, heard: Sequence[Heard], newest: NewestRelease) -> bool:
-    """Return whether a promise made with update `told` is still open."""
-    if told == newest.number:
-        return not newest.is_end
-    if newest.elsewhere:
-        return False
-    return not newest.is_end or any(each.waits or each.held for each in heard)
 
 
 class Listener(NamedTuple):

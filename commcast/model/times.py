@@ -30,6 +30,11 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def is_past(promised: datetime, now: datetime) -> bool:
+    """Return whether a promise has passed by `now`: readers see minutes, so within its minute it is kept."""
+    return promised.replace(second=0, microsecond=0) < now.replace(second=0, microsecond=0)
+
+
 def short_duration(length: timedelta) -> str:
     """Return `length` as it is written in files: 20m, 1h30m, 2d. Below a minute: seconds."""
     parts = "".join(f"{count}{unit[0]}" for count, unit in _units(length))

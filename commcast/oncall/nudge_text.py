@@ -16,6 +16,7 @@ _HINTS = {
     "promise": "If nothing is new, say just that. Paste this and finish the sentence:",
     "late": "Say where things stand, even if nothing is new. Paste this and finish the sentence:",
     "untold": "Every tick tries again; commcast log says why. To try now:",
+    "provider": "Every tick tries again. To look closer:",
     "held": "Say where things stand; your update takes over. Paste this and finish the sentence:",
     "draft": "Nothing is sent until somebody says yes:",
     "estimate": "Tell readers what to expect now:",

@@ -14,8 +14,8 @@ from commcast.config.settings import Config
 from commcast.model.history import History, Said, way_on
 from commcast.model.incident import Channel, Incident, Kind, Update
 from commcast.model.oncall import Handover, on_duty_for
-from commcast.model.times import short_duration
-from commcast.plan.cadence import interval, window_bound
+from commcast.model.times import is_past, short_duration
+from commcast.plan.cadence import interval, planned_bound
 from commcast.plan.notices import (
     Due,
     Notice,
@@ -27,6 +27,7 @@ from commcast.plan.notices import (
     name_of_promise,
     newest_released,
 )
+from commcast.plan.owed import owed
 from commcast.plan.reasons import UPDATE_STALE
 
 
@@ -36,6 +37,7 @@ class Why(StrEnum):
     PROMISE = "promise"
     LATE = "late"
     UNTOLD = "untold"
+    PROVIDER = "provider"
     HELD = "held"
     DRAFT = "draft"
     ESTIMATE = "estimate"
@@ -128,6 +130,12 @@ def broken_file_nudge(incident: Incident, faults: str, where: str = "") -> Nudge
     return Nudge(nudge_id("broken", digest), Why.BROKEN_FILE, f"commcast lint {incident.path}", note=note)
 
 
+def provider_nudge(incident: str, provider: str, number: int, note: str, is_refusal: bool) -> Nudge:
+    """Return the nudge about a provider that takes nothing of update `number`; `note` says all about it."""
+    line = "commcast doctor --connect" if is_refusal else f"commcast send {incident}"
+    return Nudge(nudge_id(Why.PROVIDER, provider, number), Why.PROVIDER, line, note=note)
+
+
 def nudge_id(*parts: object) -> str:
     """Return a nudge's id in the ledger: "nudge:2026-11-21T09:25:00Z:75"."""
     return ":".join(map(str, [NoticeKind.NUDGE, *parts]))
@@ -145,7 +153,7 @@ def _of_promises(case: _Moment) -> Iterator[Nudge]:
     going = {line.notice.id for line in automatic if line.is_due}
     by_itself = [line.notice for line in automatic if line.from_ is not None]
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
-    for promised, said in _awaited(history, case.lines):
+    for promised, said in _awaited(case):
         by_promise[promised].append(said)
     for promised, waiting in sorted(by_promise.items()):
         is_going = any(is_named_for(notice, promised) for notice in going)
@@ -234,32 +242,32 @@ def _of_untold(case: _Moment) -> Iterator[Nudge]:
             )
 
 
-def _awaited(history: History, lines: Sequence[Due]) -> Iterator[tuple[datetime, Said]]:
+def _awaited(case: _Moment) -> Iterator[tuple[datetime, Said]]:
     """Yield each promise that readers are waiting for, and the message that made it.
 
-    A message that has reached nobody promises nothing: the one before it does. If nothing keeps the promise
-    of a text automatically, a person has to.
+    What was never heard promises nothing: `_of_untold` speaks of it. Of an audience with email, the promise
+    of its emails counts. A text's promise is left out if the text keeps it by itself.
     """
-    for said in _told_by([said for said in history.said if said.heard]).values():
-        if said.promised is not None:
-            yield said.promised, said
-    for line in lines:
-        promised = line.notice.keeps
-        by_itself = not history.stopped_by and (line.is_due or line.from_ is not None)
-        if promised is not None and not by_itself:
-            made = [each for each in history.said if promised in each.text_promises]
-            yield promised, next(each for each in reversed(made) if each.audience in line.notice.audiences)
-
-
-def _told_by(said: Iterable[Said]) -> Mapping[str, Said]:
-    """Return the last message to each audience: the last email if it gets email."""
-    return {each.audience: each for each in sorted(said, key=lambda each: each.channel is Channel.EMAIL)}
+    history = case.history
+    by_itself = {
+        (name, line.notice.keeps)
+        for line in case.lines
+        if not history.stopped_by and (line.is_due or line.from_ is not None)
+        for name in line.notice.audiences
+    }
+    spoken_for = {said.audience for said in history.said if said.heard and said.channel is Channel.EMAIL}
+    for audience, _, by, made in owed(case.incident, history, case.config):
+        if made is None:
+            continue
+        if made.channel is Channel.EMAIL or audience not in spoken_for or (audience, by) not in by_itself:
+            yield by, made
+        spoken_for.add(audience)
 
 
 def _marks(update: Update, said_at: datetime, promised: datetime) -> dict[str, datetime]:
     """Return when people are nudged about a promise, oldest first, by the mark in the nudge's id."""
-    if window_bound(update, promised):
-        return {short_duration(before): promised - before for before in BEFORE_WINDOW}
+    if bound := planned_bound(update, promised):
+        return {short_duration(before): bound - before for before in BEFORE_WINDOW}
     wait = promised - said_at
     marks = MARKS_OF_LONG_WAIT if wait > LONG_WAIT else MARKS
     return {str(mark): said_at + wait * mark / 100 for mark in marks}
@@ -269,7 +277,7 @@ def _mark(
     case: _Moment, promised: datetime, waiting: Sequence[Said], *, is_first_hold: bool
 ) -> tuple[str, Why]:
     """Return the last mark that has passed, "" if none has."""
-    if is_first_hold or case.now > promised:
+    if is_first_hold or is_past(promised, case.now):
         why = Why.HELD if is_first_hold else Why.LATE
         return why.value, why
     marks = _marks(case.update, min(said.at for said in waiting), promised)
@@ -278,8 +286,9 @@ def _mark(
 
 def _line_for(case: _Moment, promised: datetime) -> str:
     incident, window = case.incident, case.update.window
-    if incident.kind is Kind.MAINTENANCE and window is not None and window_bound(case.update, promised):
-        return f"commcast {'start' if promised < window.end else 'complete'} {incident.id}"
+    bound = planned_bound(case.update, promised)
+    if incident.kind is Kind.MAINTENANCE and window is not None and bound is not None:
+        return f"commcast {'start' if bound < window.end else 'complete'} {incident.id}"
     return update_line(incident, case.update, case.config)
 
 

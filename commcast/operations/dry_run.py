@@ -20,7 +20,7 @@ from commcast.model.oncall import OnDuty
 from commcast.oncall.nudges import Nudge
 from commcast.operations.desk import Desk, Plan
 from commcast.operations.held import reason_to_drop, writer_of
-from commcast.operations.tick import make_round
+from commcast.operations.tick import make_round, read_snapshot
 from commcast.operations.wake import whom
 from commcast.plan.notices import NoticeKind, kind_of
 
@@ -51,7 +51,7 @@ def foresee(desk: Desk, ledger: Ledger) -> Foreseen:
 
     Raises InputError if there are no files.
     """
-    look = make_round(desk, ledger)
+    look = make_round(desk, ledger, read_snapshot(desk, ledger))
     found = Foreseen(errors=look.errors)
     look.go(_Notes(desk, ledger, found))
     return found

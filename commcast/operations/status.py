@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from commcast.errors import InputError
-from commcast.model.history import AudienceProgress
-from commcast.model.incident import Incident, Kind, Status
+from commcast.errors import InputError, LedgerError
+from commcast.model.incident import Incident
 from commcast.model.oncall import Handover, OnDuty, on_duty_for, who_is_on_duty
+from commcast.model.times import is_past
 from commcast.oncall.ticks import NO_TICKS, Ticks, read_ticks, too_late
+from commcast.plan.owed import NewestRelease, Owed, first_word_by, owed_to, told_elsewhere, told_of
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.incidents.load import Loaded
     from commcast.ledger.oncall import LastNudge
-    from commcast.ledger.overview import BroadcastCounts, Overview
+    from commcast.ledger.overview import BroadcastCounts, Overview, Part
     from commcast.ledger.store import Ledger
+    from commcast.model.history import Said
     from commcast.operations.desk import Desk
 
 
 NOBODY = OnDuty(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceProgress:
+    """How far an audience has been told: `notice` is the newest one that reached anybody in it, "" for none.
+
+    `number` is the update that notice is about, `channels` those it went by, `told_at` when. `waits` counts
+    the readers who are still pending.
+    """
+
+    audience: str
+    owed: tuple[Owed, ...] = ()
+    notice: str = ""
+    number: int = 0
+    channels: tuple[str, ...] = ()
+    told_at: datetime | None = None
+    waits: int = 0
+
+    @property
+    def promised(self) -> datetime | None:
+        """The time by which it expects more, None if no promise is open."""
+        return min((each.by for each in self.owed), default=None)
+
+    def is_late(self, now: datetime) -> bool:
+        return any(each.is_late(now) for each in self.owed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +84,25 @@ class IncidentProgress:
 
     @property
     def promised(self) -> datetime | None:
-        """The earliest promise of a next update, None if nobody was promised one."""
-        return min((each.promised for each in self.audiences if each.promised), default=None)
+        """The earliest time by which anybody is owed more, None if nobody is: a draft owes its first word."""
+        known = [each.promised for each in self.audiences]
+        return min(filter(None, [*known, self.first_due if self.is_draft else None]), default=None)
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether it was written down and nobody has released anything of it."""
+        return not self.over and not self.number
 
     def is_late(self, now: datetime) -> bool:
-        return self.promised is not None and self.promised < now
+        return self.promised is not None and is_past(self.promised, now)
 
 
 @dataclass(frozen=True, slots=True)
 class DeskStatus:
     """What status shows. `broken` holds, by file, the first fault of each file that cannot be read.
 
-    `too_late` says which promises the ticks cannot keep, "" if they keep all.
+    `doubt` says why nobody can know from here what was sent, "" if the ledger can be trusted. `too_late` says
+    which promises the ticks cannot keep, "" if they keep all.
     """
 
     now: datetime
@@ -80,6 +114,7 @@ class DeskStatus:
     pauses: Mapping[str, datetime]
     sending: tuple[BroadcastCounts, ...] = ()
     too_late: str = ""
+    doubt: str = ""
 
     @property
     def overdue(self) -> tuple[str, ...]:
@@ -106,6 +141,7 @@ class _Known:
     handovers: Mapping[str, tuple[Handover, ...]] = field(default_factory=dict)
     nudges: Mapping[str, LastNudge] = field(default_factory=dict)
     unread: Mapping[str, Incident] = field(default_factory=dict)
+    doubt: str = ""
 
 
 def read_status(
@@ -121,7 +157,7 @@ def read_status(
     from commcast.incidents.load import load_incidents
 
     loaded = (load or load_incidents)(desk.config, desk.now)
-    known = _known(ledger, desk.now, loaded.ids)
+    known = replace(_known(ledger, desk.now, loaded.ids), doubt=_doubt(desk, ledger))
     histories = _histories(desk.config, loaded, known)
     if incident is not None:
         histories = [each for each in histories if each.id == incident]
@@ -137,7 +173,22 @@ def read_status(
         pauses=known.pauses,
         sending=tuple(each for each in known.sending if incident in {None, each.incident}),
         too_late=too_late(known.ticks.drift, desk.config),
+        doubt=known.doubt,
     )
+
+
+def _doubt(desk: Desk, ledger: Ledger | None) -> str:
+    """Return why this desk's ledger cannot be trusted; a desk that never had one needs none."""
+    from commcast.ledger.location import check_file
+    from commcast.ledger.store import ledger_path
+
+    if ledger is not None or not desk.config.desk:
+        return ledger.doubt if ledger is not None else ""
+    try:
+        check_file(ledger_path(desk.config.folder))
+    except LedgerError as error:
+        return str(error)
+    return ""
 
 
 def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Known:
@@ -182,6 +233,8 @@ def _rank(each: IncidentProgress) -> tuple[bool, float, int, str]:
 def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgress:
     overview = known.overviews.get(incident.id)
     latest, duty = incident.latest, on_duty_for(incident, known.handovers.get(incident.id, ()))
+    if overview is None and known.doubt:
+        return IncidentProgress(incident.id, incident.title, "unknown", latest.severity, number=-1, duty=duty)
     if overview is None:
         return IncidentProgress(
             id=incident.id,
@@ -192,22 +245,24 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgr
             # An end is no news if nobody was ever told of the incident.
             over=latest.is_end,
             began=incident.started,
-            first_due=_first_due(incident, config),
+            first_due=first_word_by(incident, config),
             duty=duty,
         )
     drafts = tuple(update.number for update in incident.updates if update.number > overview.number)
     return replace(
-        _of_ledger(overview, known, config),
+        _of_ledger(overview, known, config, incident),
         drafts=drafts,
         over=overview.is_over and not drafts,
         has_file=True,
         began=incident.started,
-        first_due=None if overview.elsewhere else _first_due(incident, config),
+        first_due=None if overview.elsewhere else first_word_by(incident, config),
         duty=duty,
     )
 
 
-def _of_ledger(overview: Overview, known: _Known, config: Config) -> IncidentProgress:
+def _of_ledger(
+    overview: Overview, known: _Known, config: Config, file: Incident | None = None
+) -> IncidentProgress:
     handovers, told = known.handovers.get(overview.incident, ()), known.unread.get(overview.incident)
     return IncidentProgress(
         id=overview.incident,
@@ -218,7 +273,7 @@ def _of_ledger(overview: Overview, known: _Known, config: Config) -> IncidentPro
         over=overview.is_over,
         elsewhere=overview.elsewhere,
         told_at=overview.told_at,
-        audiences=_audiences(overview, config),
+        audiences=_audiences(overview, config, file),
         counts=overview.counts,
         receipts=overview.receipts,
         stopped_by=overview.stopped_by,
@@ -229,14 +284,21 @@ def _of_ledger(overview: Overview, known: _Known, config: Config) -> IncidentPro
     )
 
 
-def _audiences(overview: Overview, config: Config) -> tuple[AudienceProgress, ...]:
-    """Return how far each audience is, best rank first; if it was told nothing, a first message is due."""
-    due = overview.released_at + config.cadence_of(overview.severity).first
-    is_due = not overview.elsewhere and not overview.is_over
-    found = [
-        each._replace(promised=due) if is_due and not each.notice and each.waits else each
-        for each in overview.audiences
-    ]
+def _audiences(overview: Overview, config: Config, file: Incident | None) -> tuple[AudienceProgress, ...]:
+    """Return how far each audience is, best rank first."""
+    from commcast.ledger.tables import State
+
+    newest = NewestRelease(overview.number, overview.is_over, overview.elsewhere)
+    before: dict[str, list[Said]] = {}
+    if newest.elsewhere and not newest.is_end and file is not None and newest.number <= len(file.updates):
+        for each in told_elsewhere(file, newest.number, config):
+            before[each.audience] = [each]
+    first = config.cadence_of(overview.severity).first
+    found = []
+    for name in {**overview.parts, **before}:
+        parts = overview.parts.get(name, [])
+        said = [part.said for part in parts if part.worded or part.counts[State.HELD]] + before.get(name, [])
+        found.append(_progress(name, parts, said, tuple(owed_to(name, said, newest, first))))
 
     def rank(each: AudienceProgress) -> tuple[float, str]:
         known = config.audiences.get(each.audience)
@@ -245,9 +307,16 @@ def _audiences(overview: Overview, config: Config) -> tuple[AudienceProgress, ..
     return tuple(sorted(found, key=rank))
 
 
-def _first_due(incident: Incident, config: Config) -> datetime | None:
-    """Return when the first message was due by the cadence; planned and expected events have no such time."""
-    first = incident.updates[0]
-    if incident.kind is Kind.MAINTENANCE or first.status is Status.EXPECTED:
-        return None
-    return incident.started + config.cadence_of(first.severity).first
+def _progress(
+    name: str, parts: Sequence[Part], said: Sequence[Said], owed: tuple[Owed, ...]
+) -> AudienceProgress:
+    waits = sum(part.waits for part in parts)
+    told = told_of([each for each in said if each.heard])
+    if not told:
+        return AudienceProgress(name, owed, waits=waits)
+    last = [each for each in told if each.notice == told[-1].notice]
+    at = [part.told_at for part in parts if part.notice == told[-1].notice and part.told_at]
+    channels = tuple(each.channel.value for each in last)
+    return AudienceProgress(
+        name, owed, told[-1].notice, told[-1].number, channels, max(at, default=None), waits
+    )

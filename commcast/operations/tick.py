@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from commcast.errors import CommcastError, ExitCode, Fault, InputError, Interrupted, LedgerError, gravest
 from commcast.incidents.load import Judged, Loaded, load_incidents
-from commcast.ledger.oncall import TickSnapshot, handovers, nudges_given, record_tick, tick_snapshot
+from commcast.ledger.oncall import (
+    TickSnapshot,
+    forget_unsent,
+    handovers,
+    nudges_given,
+    record_tick,
+    tick_snapshot,
+)
 from commcast.ledger.releases import open_incidents, read_judged, replace_judged, unfinished_incidents
 from commcast.ledger.store import Ledger
+from commcast.ledger.tables import OWN_STORY
 from commcast.model.history import History
 from commcast.model.incident import Incident, Update
 from commcast.model.oncall import Handover, OnDuty, on_duty_for
 from commcast.model.release import drafts
-from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due
+from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due, provider_nudge
 from commcast.operations.desk import (
     Desk,
     Plan,
@@ -27,6 +35,7 @@ from commcast.operations.desk import (
     read_history,
     renamed_faults,
 )
+from commcast.plan.owed import Owed, owed
 
 if TYPE_CHECKING:
     from commcast.delivery.worker import Delivered, Worker
@@ -44,8 +53,8 @@ class Actions(Protocol):
         """Whether a signal came: nothing more may begin."""
         ...
 
-    def send(self, plan: Plan) -> None:
-        """Send what is due of an incident, and all that is frozen of it and open."""
+    def send(self, plan: Plan) -> Delivered | None:
+        """Send what is due of an incident, and all that is frozen of it and open; return what came of it."""
         ...
 
     def finish(self, incident: str) -> None:
@@ -64,7 +73,7 @@ class Round:
     `known` is what the ledger said at the start; once anything is sent it is read again (`_now_known`).
     `over` are the files that the next round need not read. `errors` says by file what went wrong. `quiet` are
     the incidents with nothing to send, and who stopped each, "" for nobody; `kept` are those whose promises
-    were kept from the ledger.
+    were kept from the ledger. `late` says by incident what its readers are owed and late, after all this.
     """
 
     desk: Desk
@@ -75,6 +84,7 @@ class Round:
     quiet: dict[str, str] = field(default_factory=dict)
     over: dict[str, Judged] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    late: dict[str, list[Owed]] = field(default_factory=dict)
     has_acted: bool = False
 
     def _now_known(self) -> TickSnapshot:
@@ -97,7 +107,8 @@ class Round:
             elif faults := self._renamed(incident):
                 self.errors[incident.path] = InputError(faults)
             elif not incident.latest.is_end:  # it was written down and never released
-                self._nudge(Plan(incident, History(), (), ()), actions)
+                self._nudge(draft := Plan(incident, History(), (), ()), actions)
+                self._judge(draft)
             if actions.is_interrupted:
                 return
         self._without_file(actions)
@@ -129,6 +140,7 @@ class Round:
             self._nudge(plan, actions)
             if not actions.is_interrupted:
                 self._send(plan, actions)
+            self._judge(plan)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as error:
@@ -140,11 +152,32 @@ class Round:
         incident = plan.incident
         if plan.deliveries or incident.id in self.known.unfinished:
             self.has_acted = True
-            actions.send(plan)
+            self._tell_of_trouble(plan, actions, actions.send(plan))
             return
         self.quiet[incident.id] = plan.history.stopped_by
         if _is_over(plan) and incident.path in self.loaded.digests:
             self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
+
+    def _tell_of_trouble(self, plan: Plan, actions: Actions, done: Delivered | None) -> None:
+        """Nudge an incident's people at once if a provider refuses us or is down."""
+        if done is None or not done.waiting:
+            return
+        frozen = [each.at for each in plan.history.said if each.waits]
+        since = min(frozen, default=self.desk.now).astimezone(self.desk.config.zone)
+        for provider, why, refuses in done.troubles:
+            said = f"{provider} {'refuses us' if refuses else 'is down'}: {why}. "
+            said += f"{done.waiting:,} wait since {since:%H:%M %Z}"
+            number = max(plan.history.releases)
+            self._nudge(plan, actions, provider_nudge(plan.incident.id, provider, number, said, refuses))
+
+    def _judge(self, plan: Plan) -> None:
+        """Note what is late now: what was sent a moment ago is no longer owed."""
+        history, now = plan.history, self.desk.now
+        if history.releases and plan.incident.id not in self.quiet:
+            history = read_history(self.ledger, plan.incident.id)
+        all_owed = owed(plan.incident, history, self.desk.config)
+        if late := [each for each in all_owed if each.is_late(now)]:
+            self.late[plan.incident.id] = late
 
     def _keep_promises(self, incident: str, error: InputError, actions: Actions) -> None:
         """Keep what was promised of an incident whose file, lists or templates are wrong; nudge its people.
@@ -157,6 +190,8 @@ class Round:
             where = next((fault.file for fault in error.faults), "")
             self._nudge(plan, actions, broken_file_nudge(plan.incident, str(error), where))
         self._from_ledger(incident, plan, actions)
+        if plan is not None:
+            self._judge(plan)
 
     def _from_ledger(self, incident: str, plan: Plan | None, actions: Actions) -> None:
         """Send what the ledger alone can say of an incident; what is wrong with that stops no other."""
@@ -211,9 +246,11 @@ class Round:
                 return
 
 
-def make_round(desk: Desk, ledger: Ledger) -> Round:
-    """Read all incidents and what the ledger knows of them. Raises InputError if there are no files."""
-    known = read_snapshot(desk, ledger)
+def make_round(desk: Desk, ledger: Ledger, known: TickSnapshot) -> Round:
+    """Read all incidents; `known` is what the ledger knows of them.
+
+    Raises InputError if there are no files.
+    """
     # What is pending may need its file, to say what is true by the time it goes.
     usable = {path: each for path, each in known.judged.items() if each.incident not in known.unfinished}
     return Round(desk, ledger, load_incidents(desk.config, desk.now, usable, known.released_at), known)
@@ -266,13 +303,14 @@ class Ticked:
     """What one tick did: by incident what was delivered, who was nudged, and what went wrong with it.
 
     `quiet` are the incidents that had nothing to send, with who stopped each, "" for nobody. What an earlier
-    tick found to be over is in neither.
+    tick found to be over is in neither. `late` is what readers are owed and late all the same.
     """
 
     delivered: dict[str, Delivered] = field(default_factory=dict)
     nudged: dict[str, NudgeResult] = field(default_factory=dict)
     quiet: dict[str, str] = field(default_factory=dict)
     errors: dict[str, CommcastError] = field(default_factory=dict)
+    late: dict[str, list[Owed]] = field(default_factory=dict)
 
     def exit_code(self, tolerate: float) -> ExitCode:
         # A stop is a decision that somebody has already made: no news for cron.
@@ -285,6 +323,8 @@ class Ticked:
         ]
         if any(nudged.unreached for nudged in self.nudged.values()):
             codes.append(ExitCode.DECISION)
+        if self.late:
+            codes.append(ExitCode.OVERDUE)
         codes.extend(done.exit_code(tolerate) for done in self._nudges if done.signal)
         return gravest([*codes, *(error.exit_code for error in self.errors.values())])
 
@@ -303,11 +343,16 @@ def tick(desk: Desk, ledger: Ledger, make_worker: Callable[[], Worker]) -> Ticke
     What is wrong with one incident stops only that one.
     Raises LedgerError at once if the ledger cannot be trusted, InputError if there are no files.
     """
-    look = make_round(desk, ledger)
+    known = read_snapshot(desk, ledger)
+    has_unsent = any(each.startswith(OWN_STORY) for each in known.unfinished)
+    look = make_round(desk, ledger, known)
     with ledger.write() as connection:
         record_tick(connection, desk.now)
+        if has_unsent:
+            forget_unsent(connection)
+    look.has_acted = has_unsent
     judged = look.known.judged
-    actions = _Sending(desk, make_worker, Ticked(quiet=look.quiet, errors=look.errors))
+    actions = _Sending(desk, make_worker, Ticked(quiet=look.quiet, errors=look.errors, late=look.late))
     look.go(actions)
     if not actions.is_interrupted:
         _keep_judged(desk, ledger, judged, look.over)
@@ -332,10 +377,11 @@ class _Sending:
     def is_interrupted(self) -> bool:
         return self.ticked.is_interrupted
 
-    def send(self, plan: Plan) -> None:
+    def send(self, plan: Plan) -> Delivered:
         from commcast.operations.send import send
 
-        self.ticked.delivered[plan.incident.id] = send(self.desk, self.worker, plan)
+        done = self.ticked.delivered[plan.incident.id] = send(self.desk, self.worker, plan)
+        return done
 
     def finish(self, incident: str) -> None:
         self.ticked.delivered[incident] = self.worker.deliver(incident)
@@ -344,7 +390,9 @@ class _Sending:
         from commcast.operations.wake import Nudger
 
         nudger = Nudger(self.desk, self.worker, os.environ)
-        self.ticked.nudged[incident.id] = nudger.nudge(incident, nudges, on_duty)
+        self.ticked.nudged[incident.id] = nudger.nudge(
+            incident, nudges, on_duty, self.ticked.nudged.get(incident.id)
+        )
 
 
 def _keep_judged(desk: Desk, ledger: Ledger, known: Mapping[str, Judged], over: Mapping[str, Judged]) -> None:

@@ -109,9 +109,15 @@ class Nudger:
     worker: Worker
     environ: Mapping[str, str]
 
-    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> NudgeResult:
-        """Give each of these nudges once, even if another process is about to give it, too."""
-        done = NudgeResult(list(nudges))
+    def nudge(
+        self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty, earlier: NudgeResult | None = None
+    ) -> NudgeResult:
+        """Give each of these nudges once, even if another process is about to give it, too.
+
+        The result is added to that of an `earlier` call.
+        """
+        done = earlier or NudgeResult()
+        done.nudges.extend(nudges)
         for nudge in nudges:
             people = whom(self.desk, on_duty, nudge, self.environ)
             done.people.extend(person.name for person in people if person.name not in done.people)

@@ -9,16 +9,20 @@ from commcast.config.settings import Cadence, Config
 from commcast.errors import Fault
 from commcast.model.incident import Incident, Status, Update
 
+# After a planned start or end, people at work have so long to say so before it counts as late.
+GRACE = timedelta(minutes=15)
+
 
 def promise(cadence: Cadence, incident: Incident, update: Update, audience: str) -> datetime | None:
     """Return when `audience` is told to expect the next update, on a full minute; None if this is the end.
 
-    Never later than the cadence or the writer's own `next_update`. Maintenance promises an update at its
-    planned start and end; an expected incident, when it should begin.
+    Never later than the cadence or the writer's own `next_update`. Planned work promises an update `GRACE`
+    after its planned start and end; an expected incident, after it should have begun.
     """
     if update.is_end:
         return None
-    by = _window_promise(update) or update.at + interval(cadence, incident, update, audience)
+    bound = _next_bound(update)
+    by = bound + GRACE if bound else update.at + interval(cadence, incident, update, audience)
     if update.next_update is not None:
         by = min(by, update.next_update)
     return _full_minute(by, after=update.at)
@@ -54,12 +58,7 @@ def lateness_faults(
     """
     faults = []
     for update in incident.updates:
-        if (
-            update.next_update is None
-            or update.number in released
-            or update.is_end
-            or _window_promise(update)
-        ):
+        if update.next_update is None or update.number in released or update.is_end or _next_bound(update):
             continue
         latest = update.at + interval(config.cadence_of(update.severity), incident, update, "")
         if update.next_update > latest:
@@ -74,18 +73,19 @@ def lateness_faults(
     return faults
 
 
-def window_bound(update: Update, promised: datetime) -> bool:
-    """Return whether a promise is exactly the planned start or end of planned work."""
-    return _window_promise(update) == promised
+def planned_bound(update: Update, promised: datetime) -> datetime | None:
+    """Return the planned start or end that a promise is for, None if it is for neither."""
+    bound = _next_bound(update)
+    return bound if bound is not None and bound + GRACE == promised else None
 
 
 def since_window(update: Update, promised: datetime) -> bool:
     """Return whether a promise is for the planned start or end of planned work, or later."""
-    bound = _window_promise(update)
+    bound = _next_bound(update)
     return bound is not None and bound <= promised
 
 
-def _window_promise(update: Update) -> datetime | None:
+def _next_bound(update: Update) -> datetime | None:
     """Return the next planned moment after an update, on a full minute: a start or an end."""
     planned: list[datetime] = []
     if update.status is Status.EXPECTED and update.expected_at is not None:

@@ -11,6 +11,7 @@ from commcast.config.settings import Config
 from commcast.model.history import History, Said, WrongWords
 from commcast.model.incident import Channel, Incident, Level, Status, Update
 from commcast.model.release import ELSEWHERE
+from commcast.model.times import is_past
 from commcast.plan.cadence import promises
 
 
@@ -223,15 +224,13 @@ def broken_promises(
 ) -> Mapping[str, datetime]:
     """Return, by audience, the promise that had passed by `now` without a message.
 
-    Messages that are still pending, after a crash or while a provider is down, don't count. Readers see
-    minutes: a message within the promised minute is in time.
+    Messages that are still pending, after a crash or while a provider is down, don't count.
     """
-    minute = now.replace(second=0, microsecond=0)
     last = {said.audience: said for said in history.said if said.channel is channel and said.heard}
     return {
         name: promised
         for name in audiences
-        if name in last and (promised := last[name].promised) is not None and promised < minute
+        if name in last and (promised := last[name].promised) is not None and is_past(promised, now)
     }
 
 

@@ -14,7 +14,7 @@ from commcast.config.settings import Config, OnSilence, Silence, SmsChannel
 from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, NextWord, Update
 from commcast.plan import reasons
-from commcast.plan.cadence import interval, promises, since_window, window_bound
+from commcast.plan.cadence import GRACE, interval, planned_bound, promises, since_window
 from commcast.plan.notices import (
     Due,
     Hold,
@@ -76,9 +76,15 @@ def says_hold(config: Config, update: Update, audience: str, promised: datetime)
     return silence.audiences.get(audience) is OnSilence.HOLD or since_window(update, promised)
 
 
-def hold_at(said_at: datetime, promised: datetime, early: timedelta) -> datetime:
-    """Return when the statement that keeps a promise is sent: `early`, but in the second half of the wait."""
-    return max(promised - early, said_at + (promised - said_at) / 2)
+def hold_at(update: Update, said_at: datetime, promised: datetime, early: timedelta) -> datetime:
+    """Return when the statement that keeps a promise is sent: `early`, but in the second half of the wait.
+
+    Where planned work begins or ends, it is sent after that moment, and those at work get a little time.
+    """
+    earliest = said_at + (promised - said_at) / 2
+    if bound := planned_bound(update, promised):
+        earliest = max(earliest, bound + GRACE / 3)
+    return max(promised - early, earliest)
 
 
 def last_news(incident: Incident, newest: Update) -> datetime:
@@ -109,7 +115,7 @@ def _hold_lines(case: _Case, promised: datetime, waiting: list[Said], early: tim
     if (notice.id, notice.channel) in begun:
         # It was sent to other audiences, before [silence] was changed to include these.
         notice = replace(notice, id=":".join([notice.id, *notice.audiences]))
-    since = min(hold_at(said.at, promised, early) for said in hearing)
+    since = min(hold_at(case.newest, said.at, promised, early) for said in hearing)
     if (notice.id, notice.channel) in begun:
         yield Due(notice, False, reasons.ALREADY_SENT)
     elif case.now < since:
@@ -173,7 +179,7 @@ def promise_to(
     # From the time that was promised, not from shortly before it.
     at = max(now, notice.keeps or now)
     before = config.tick.hold_before if early is None else early
-    is_awaited = window_bound(update, by) and by > at
+    is_awaited = planned_bound(update, by) is not None and by > at
     return text_promise(by, sms, notice.severity, zone, at, early=before, is_awaited=is_awaited)
 
 
@@ -272,7 +278,7 @@ def _text_line(case: _Case, promised: datetime, made: Said, early: timedelta) ->
     """Return the line of the text that keeps a promise: with newer facts, or saying that nothing is new."""
     config, newest = case.config, case.newest
     told = {"promise": f"{promised.astimezone(config.zone):%H:%M}", "number": newest.number}
-    notice, goes = _text(case, promised, made), hold_at(made.at, promised, early)
+    notice, goes = _text(case, promised, made), hold_at(newest, made.at, promised, early)
     # Quiet hours may have moved the promise away from the planned start or end that it was made for.
     awaited = promises(config, case.incident, newest).get(made.audience) or promised
     if notice.holds and not any(says_hold(config, newest, made.audience, by) for by in (promised, awaited)):

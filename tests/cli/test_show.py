@@ -24,6 +24,7 @@ from commcast.config.load import load_config
 from commcast.incidents import load
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import offer, take
+from commcast.ledger.store import ledger_path
 from commcast.ledger.tables import stamp
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from tests.support import terminal
@@ -357,6 +358,23 @@ def four(tmp_path: Path) -> Iterator[Bench]:
     made.ledger.close()
 
 
+def test_without_its_ledger_or_over_an_old_copy_a_desk_is_not_said_to_be_calm(four: Bench) -> None:
+    """Nobody knows then who was told what: neither that nothing is late, nor that something is a draft."""
+    path = ledger_path(four.folder)
+    four.ledger.close()
+    old = path.read_bytes()
+    four.send()
+    four.ledger.close()
+    path.write_bytes(old)
+    for asked in ((), ("--overdue",), ("--json",)):
+        status_at(four, *asked, expect=3, minutes=60)
+    path.unlink()
+    lines = status_at(four, expect=3, minutes=60)
+    assert "draft" not in " ".join(lines)
+    assert lines[1].split()[:4] == ["pay7", "1", "unknown", "never"]
+    status_at(four, "--overdue", expect=3, minutes=60)
+
+
 def test_each_audience_has_what_it_was_told_and_its_own_promise(four: Bench) -> None:
     four.send()
     assert status_at(four, minutes=21)[3:7] == [
@@ -494,7 +512,7 @@ def test_the_last_nudge_is_shown_under_its_incident_and_is_none_of_its_own(four:
 def test_who_was_not_reached_and_a_nudge_that_reached_nobody_say_so(four: Bench) -> None:
     four.adapter = lambda channel: FakeAdapter(channel, answer=saying(OutcomeKind.REJECTED))
     four.send()
-    assert "  partners    nobody was reached  none due" in status_at(four)
+    assert "  partners    nobody was reached  10:21, in 15m" in status_at(four)
     called(four, "nudge:handover:sam:1", "accepted")  # that it was handed over is no nudge
     assert not any("nudged" in line for line in status_at(four))
     called(four, "nudge:1", "rejected", "nobody can be reached")

@@ -127,7 +127,7 @@ def test_each_audience_and_what_it_was_promised(ledger: Ledger) -> None:
     assert found == [
         Said("update:1", 1, Channel.EMAIL, "customers", NOW, by, (), True),
         Said("update:1", 1, Channel.SMS, "customers", NOW, by, (by,), True),
-        Said("update:2", 2, Channel.EMAIL, "customers", NOW, None, (), False),
+        Said("update:2", 2, Channel.EMAIL, "customers", NOW, None, (), heard=False, waits=True),
     ]
 
 

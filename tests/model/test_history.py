@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-from commcast.model.history import Heard, NewestRelease, audience_progress
 from commcast.model.incident import AudienceWords, Incident, Status, Timeframe, Update, Window
 from commcast.model.oncall import Drift, Handover, OnDuty, drift_of, on_duty_for, owner_since, who_is_on_duty
 from commcast.model.release import _NOT_PUBLISHED, changed, digest, drafts, facts
@@ -19,72 +18,6 @@ MINUTE = timedelta(minutes=1)
 
 def at(minute: int) -> datetime:
     return AT + minute * MINUTE
-
-
-def update(number: int, promised: int | None = None, **more: int | str) -> Heard:
-    """Return an update that two of the audience were told, with its promise in minutes after AT."""
-    given = {"notice": f"update:{number}", "channel": "email", "told": 2, **more}
-    by = None if promised is None else at(promised)
-    return Heard(number=number, at=at(10 * number) if given["told"] else None, promised=by, **given)  # type: ignore[arg-type]
-
-
-def holding(number: int, promised: int, **more: int | str) -> Heard:
-    return update(number, promised, notice=f"holding:{promised}", **more)
-
-
-def text(number: int, promised: int) -> Heard:
-    return update(number, promised, notice=f"holding:{promised}/customers", channel="sms")
-
-
-def sms(number: int, promised: int, **more: int) -> Heard:
-    return update(number, promised, channel="sms", **more)
-
-
-OPEN, SECOND, ENDED = NewestRelease(1, False), NewestRelease(2, False), NewestRelease(2, True)
-FIRST = update(1, 20)
-STANDS: dict[str, tuple[list[Heard], NewestRelease, int | None]] = {
-    "nothing": ([], OPEN, None),
-    "what was said stands": ([FIRST], OPEN, 20),
-    "what reached nobody promises nothing": ([update(1, 20, told=0, waits=2)], OPEN, None),
-    "newer words take its place": ([FIRST, update(2, 40)], SECOND, 40),
-    "a holding statement does, too": ([FIRST, holding(1, 40)], OPEN, 40),
-    "and a human after it": ([FIRST, holding(1, 40), update(2, 60)], SECOND, 60),
-    "the earliest of its channels": ([FIRST, sms(1, 25)], OPEN, 20),
-    "a mail keeps what mails promised": ([FIRST, sms(1, 120), update(2, 40)], SECOND, 40),
-    "and not what a text promised to who gets no mail": ([FIRST, sms(1, 30), update(2, 40)], SECOND, 30),
-    "a text keeps that": ([FIRST, sms(1, 15), text(1, 90), update(2)], SECOND, 90),
-    "not while one reader still waits for it": ([sms(1, 15), sms(2, 90, waits=1)], SECOND, 15),
-    "and keeps nothing that mails promised": ([FIRST, sms(1, 15), text(1, 90)], OPEN, 20),
-    "refused by everybody: it stands": ([FIRST, update(2, 40, told=0)], SECOND, 20),
-    "it waits: it stands": ([FIRST, update(2, 40, told=0, waits=2)], SECOND, 20),
-    "one reader still waits": ([FIRST, update(2, 40, waits=1)], SECOND, 20),
-    "released, but nobody was told": ([FIRST], SECOND, 20),
-    "the end promises nothing": ([FIRST, update(2)], ENDED, None),
-    "the end is not told to everybody": ([FIRST, update(2, waits=1)], ENDED, 20),
-    "the end waits to be told": ([FIRST, update(2, told=0, waits=2)], ENDED, 20),
-    "the end waits for the morning": ([FIRST, update(2, told=0, held=2)], ENDED, 20),
-    "nobody is left to hear the end": ([FIRST], ENDED, None),
-    "told elsewhere": ([FIRST], NewestRelease(2, False, elsewhere=True), None),
-}
-
-
-def test_which_promise_is_open() -> None:
-    for rule, (heard, newest, promised) in STANDS.items():
-        found = audience_progress("customers", heard, newest)
-        assert found.promised == (None if promised is None else at(promised)), rule
-        assert found.is_late(at(100)) is (promised is not None), rule
-
-
-def test_the_newest_notice_that_reached_somebody_is_what_it_was_told() -> None:
-    """A text that kept a promise is the last word to an audience without email, and to no other."""
-    both = [FIRST, holding(1, 40), holding(1, 40, channel="sms"), update(2, 60, told=0, waits=3)]
-    for heard, *told in (
-        (both, "holding:40", ("email", "sms"), at(10), 1, 3),
-        ([sms(1, 15), text(2, 90)], "holding:90/customers", ("sms",), at(20), 2, 0),
-        ([FIRST, sms(1, 15), text(2, 90)], "update:1", ("email", "sms"), at(10), 1, 0),
-    ):
-        found = audience_progress("customers", heard, SECOND)
-        assert [found.notice, found.channels, found.told_at, found.number, found.waits] == told
 
 
 BASE = incident_of(update_of(1, ended=None))

@@ -15,6 +15,7 @@ from commcast.model.incident import Channel, Status, Timeframe
 from commcast.model.oncall import Handover
 from commcast.oncall.nudges import Nudge, Why, broken_file_nudge, first_nudge, handing_nudges, nudges_due
 from commcast.oncall.people import Reach, reach, unreachable, variables_of
+from commcast.plan.cadence import GRACE
 from commcast.plan.due import due
 from tests.plan.test_promises import HOLDS, MINUTE, Told, begun
 from tests.support.values import AT, cases, config_of, incident_of, story, update_of
@@ -41,7 +42,7 @@ def quiet(*statuses: Status, after: int = 0) -> Told:
                          |         | 15     | 75   | promise |      |
                          |         | 20     | 75   | promise |      |
                          |         | 21     | late | late    | both |
-    customers support    |         | 15     | 75   | promise |      | customers support
+    customers support    |         | 15     | 75   | promise |      | support customers
     customers            |         | 15     | 75   | promise |      | customers
     customers severity 2 |         | 15     | 75   | promise |      |
     customers stopped    |         | 17     | 75   | promise |      |
@@ -130,7 +131,7 @@ def test_both_ends_of_a_window_are_nudged_for() -> None:
         found = [[*nudges(told, moment - before * MINUTE)] for before in (31, 30, 10)]
         assert [[each.id.rpartition(":")[2] for each in some] for some in found] == [[], ["30m"], ["10m"]]
         assert {nudge.line for some in found for nudge in some} == {f"commcast {verb} pay7"}
-    assert first_nudge(planned.incident.latest, AT, window.start) == window.start - 30 * MINUTE
+    assert first_nudge(planned.incident.latest, AT, window.start + GRACE) == window.start - 30 * MINUTE
 
 
 NAMES = {"dana": "Dana Reyes", "sam": "Sam Oyo", "kim": "Kim"}

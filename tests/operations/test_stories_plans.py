@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from commcast.ledger.history import what_was_said
 from commcast.model.incident import Channel
 from commcast.model.times import at_offset_of, in_zone, parse_clock_time, parse_window
+from commcast.plan.cadence import GRACE
 from commcast.plan.reminders import next_morning
 from tests.support.desk import START as SATURDAY
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
@@ -114,8 +115,13 @@ def test_a_move_that_nobody_was_told_of_is_not_what_it_was_before(bench: Bench) 
 
 
 def test_work_whose_start_nobody_confirms_is_not_called_begun(bench: Bench) -> None:
-    tick(bench, START - timedelta(minutes=3))
-    what = "The planned start (Sat 5 Dec, 02:00 CET (01:00 UTC)) is near"
+    counts = []
+    for minutes in (-3, 0, 11):  # a late reminder, and nothing beside it
+        tick(bench, START + timedelta(minutes=minutes))
+        counts.append(len(bench.mails()))
+    assert counts == [2, 2, 2]  # whoever is punctual worries nobody
+    tick(bench, START + timedelta(minutes=12))
+    what = "The planned start (Sat 5 Dec, 02:00 CET (01:00 UTC)) has passed"
     assert f"{what}; we have not confirmed that the work has begun." in newest(bench)
     assert "has started" not in newest(bench)
     assert calendar_file(parsed(bench.mails()[-1])) is None
@@ -130,9 +136,9 @@ def test_work_whose_end_nobody_confirms_is_not_called_complete(bench: Bench) -> 
         tick(bench, bench.now + timedelta(minutes=1 if bench.now < END else 7))
         said.setdefault(newest(bench), bench.now - END)
     said.pop(next(iter(said)))  # that it began
-    assert next(iter(said.values())) == timedelta(minutes=-3)
+    assert next(iter(said.values())) == timedelta(minutes=14)
     leads = [text.partition(": Database moves ")[2].partition(" Planned end:")[0] for text in said]
-    assert leads[0].endswith("is near; we have not confirmed that the work is complete.")
+    assert leads[0].endswith("has passed; we have not confirmed that the work is complete.")
     assert leads[1].startswith("We have still not confirmed that the work is complete. The planned end")
     assert leads[1].endswith("has passed.")
     assert len(set(leads)) == len(leads)
@@ -264,11 +270,11 @@ def test_planned_work_over_the_change_is_reminded_of_begun_and_asked_for_once(
     made.now = start
     write(made, status="in_progress")
     made.release("move1")
-    assert ticked(made, steps(start + STEP, end + 2 * STEP)) == [
+    assert ticked(made, steps(start + STEP, end + 4 * STEP)) == [
         ("In progress", start + STEP),
-        ("No change", end - STEP),
+        ("No change", end + 2 * STEP),
     ]
-    assert promises(made, "move1") == [*[start] * 4, end, end + PACE]
+    assert promises(made, "move1") == [*[start + GRACE] * 4, end + GRACE, end + GRACE + PACE]
     # Announcement and reminders carry the window in UTC, in the same bytes each time.
     (content,) = {calendar_file(parsed(path)) for path in made.mails()} - {None}
     assert content is not None

@@ -11,7 +11,7 @@ import pytest
 from commcast.config.settings import Cadence
 from commcast.model.history import ReaderHistory
 from commcast.model.incident import Channel, Kind, Recipient, Status, Update, Window
-from commcast.plan.cadence import interval, lateness_faults, promise, promises
+from commcast.plan.cadence import GRACE, interval, lateness_faults, promise, promises
 from commcast.plan.notices import notice_of
 from commcast.plan.readers import Action, decide
 from commcast.plan.reminders import end_of_quiet
@@ -139,14 +139,14 @@ PROMISED: dict[str, tuple[Update, datetime]] = {
     "and never later": (update_of(1, next_update=AT + 30 * MINUTE), AT + 20 * MINUTE),
     "a full minute": (update_of(1, at=AT.replace(second=59, microsecond=999999)), AT + 20 * MINUTE),
     "after its update": (update_of(1, at=AT + timedelta(seconds=10), next_update=SOON), SOON),
-    "the start": (planned(S.SCHEDULED), WINDOW.start),
-    "the new start": (planned(S.RESCHEDULED), WINDOW.start),
-    "the end": (planned(S.IN_PROGRESS), WINDOW.end),
-    "the new end": (planned(S.EXTENDED), WINDOW.end),
-    "the end, still": (planned(S.VERIFYING), WINDOW.end),
+    "soon after the start": (planned(S.SCHEDULED), WINDOW.start + GRACE),
+    "soon after the new start": (planned(S.RESCHEDULED), WINDOW.start + GRACE),
+    "soon after the end": (planned(S.IN_PROGRESS), WINDOW.end + GRACE),
+    "soon after the new end": (planned(S.EXTENDED), WINDOW.end + GRACE),
+    "soon after the end, still": (planned(S.VERIFYING), WINDOW.end + GRACE),
     "should have ended": (planned(S.VERIFYING, Window(start=AT - HOUR, end=AT)), AT + 20 * MINUTE),
-    "should have begun": (planned(S.SCHEDULED, at=LATE), WINDOW.end),
-    "when it should begin": (expected(), AT + 5 * DAY),
+    "should have begun": (planned(S.SCHEDULED, at=LATE), WINDOW.end + GRACE),
+    "soon after when it should begin": (expected(), AT + 5 * DAY + GRACE),
     "as the writer says": (expected(next_update=AT + DAY), AT + DAY),
     "expected by now": (expected(AT), AT + 20 * MINUTE),
 }
