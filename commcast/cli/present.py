@@ -120,10 +120,8 @@ def reasons(tally: Tally, when: When) -> Iterator[str]:
                 yield f"Held: {audience.held} by {channel} in {audience.audience}, {QUIET_HOURS}{until}"
             if audience.corrected:
                 only_right = audience.send + audience.held - audience.corrected
-                yield (
-                    f"Corrected: {audience.corrected:,} by {channel} in {audience.audience} got the wrong "
-                    f"words and are told so; {only_right:,} get only the right words"
-                )
+                said = f"{audience.corrected:,} by {channel} in {audience.audience}"
+                yield f"Corrected: {said} got the wrong words, {only_right:,} only the right ones"
             for why, count in [*audience.skipped.items(), *audience.not_due.items()]:
                 # An address on two lists is told once: `recipients check` counts those.
                 if why != SAME_ADDRESS:
