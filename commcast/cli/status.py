@@ -190,7 +190,7 @@ def watch_status(folder: Path | None, incident: str | None, every: str, *, as_js
     pause = duration(every, "--every").total_seconds()
     if not as_json and not can_draw(sys.stdout):
         raise InputError("--watch needs a terminal; programs use: commcast status --watch --json")
-    watch = Watch(find_folder(folder), incident)
+    watch = Watch(find_folder(folder, shows=True), incident)
     with suppress(KeyboardInterrupt):  # the normal end of a watch
         (print_changes if as_json else draw)(watch, lambda: time.sleep(max(pause, _REST * watch.cost)))
 

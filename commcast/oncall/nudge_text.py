@@ -35,7 +35,7 @@ def nudge_context(
         "organisation": {"name": config.organisation.name},
         "incident": {
             "id": incident.id,
-            "title": incident.title,
+            "title": incident.title_as_of(),
             "label": f"SEV-{latest.severity} " if incident.kind is Kind.INCIDENT else "",
         },
         "nudge": {
@@ -71,7 +71,7 @@ def command_document(
         "why": nudge.why,
         "organisation": config.organisation.name,
         "incident": incident.id,
-        "title": incident.title,
+        "title": incident.title_as_of(),
         "severity": incident.latest.severity,
         "people": list(people),
         "deadline": nudge.deadline.isoformat() if nudge.deadline else None,

@@ -238,7 +238,7 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgr
     if overview is None:
         return IncidentProgress(
             id=incident.id,
-            title=incident.title,
+            title=incident.title_as_of(),
             status="draft",
             severity=latest.severity,
             drafts=tuple(update.number for update in incident.updates),

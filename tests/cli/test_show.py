@@ -159,6 +159,9 @@ def test_preview_says_what_quiet_hours_hold_and_to_whom_a_holding_statement_goes
     path, now = desk / "commcast.toml", datetime.now(UTC).astimezone(load_config(desk).zone)
     quiet = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}"
     night = path.read_text().replace('quiet = "21:00-08:00"', f'quiet = "{quiet}"')
+    night = night.replace(
+        'executives = "hold"\ninternal = "hold"', 'executives = "nudge"\ninternal = "nudge"'
+    )
     path.write_text(night.replace("wake_for = [1, 2]", "wake_for = []"))
     declare(desk, "--yes")
     said = (

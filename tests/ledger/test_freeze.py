@@ -141,7 +141,7 @@ elsewhere / 2: a / 3 resolved: a
 2 a: ended, 3 a: pending
 who wants the end only gets it
 1: a / 2 completed: a end-only
-1 a: ended, 2 a: never began, 2 end-only: pending
+1 a: ended, 2 a: pending, 2 end-only: pending
 """.strip().splitlines()
 
 
