@@ -139,8 +139,8 @@ def adopt(folder: Path, *, yes: bool) -> None:
     for each in loaded.incidents:
         if not each.latest.is_end and each.latest.at_written:
             say(
-                f"{each.id} is open, and this ledger does not know who was told of it. Write its next word now: "
-                f"{update_line(each, each.latest, config)}"
+                f"{each.id} is open, and this ledger does not know who was told of it. Write its next word "
+                f"now: {update_line(each, each.latest, config)}"
             )
     for name in loaded.broken:
         say(f"{name} is broken and was left out: fix it, then adopt again before you send any of it.")
