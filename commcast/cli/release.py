@@ -198,7 +198,9 @@ def _ask(look: Look, said: VerbInput) -> datetime | None:
     if good_until <= asked_at:
         raise DecisionNeeded(question.too_late(desk, good_until))
     count = sum(line.startswith("--- ") for line in messages(tally))
-    ways = f"v: all {count} messages{', e: edit' if plan.drafts else ''}"
+    ways = (
+        f"v: {f'all {count} messages' if count > 1 else 'the whole message'}{', e: edit' * bool(plan.drafts)}"
+    )
     say(f"This question is good until {good_until.astimezone(desk.config.zone):%H:%M:%S %Z}; {ways}.")
     while True:
         try:

@@ -359,6 +359,18 @@ def test_a_terminal_that_goes_away_ends_no_send(monkeypatch: pytest.MonkeyPatch,
         silence(gone)  # so that it can be closed
 
 
+def test_a_tick_tells_a_log_nothing_of_its_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("commcast.cli.progress._IN_LOG", 0.0)
+    for in_log in (True, False):
+        with ProgressBar(in_log=in_log) as bar:
+            bar.begins("pay7 email", 10)
+            assert bar._thread is not None
+            bar._thread.join(0.2)
+        assert bool(capsys.readouterr().err) is in_log
+
+
 def test_a_person_sees_a_bar_and_then_only_the_result(bench: Bench) -> None:
     write_desk(bench.folder, customers=numbered(3000))
     seen = at_terminal(bench.folder, ["send", "pay7", "--yes"], COLUMNS="50", NO_COLOR="1")
