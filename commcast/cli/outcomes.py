@@ -170,8 +170,9 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
                 f"The next tick continues, or: commcast send {incident}"
             )
     if rejected := delivered.outcomes["rejected"]:
+        was = "was" if rejected == 1 else "were"
         say(
-            f"{rejected:,} were rejected individually. Why: commcast log {incident}. "
+            f"{rejected:,} {was} rejected individually. Why: commcast log {incident}. "
             f"To send to them again: commcast resend {incident} --rejected"
         )
     if delivered.expired:
@@ -188,7 +189,11 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
         left = delivered.waiting - delivered.planned
         say(f"{left:,} wait for their turn. The next tick continues, or: commcast send {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
-        say(f"Unknown: no answer arrived; nothing is resent by itself. Next: commcast reconcile {incident}")
+        say(
+            "Unknown: no answer arrived; nothing is resent by itself.\n"
+            f"Ask Twilio or SendGrid: commcast reconcile {incident}\n"
+            f"SMTP cannot be asked, so decide: commcast resend {incident} --unknown"
+        )
     tell_signal(incident, delivered)
 
 

@@ -223,7 +223,7 @@ def test_a_draft_is_sent_or_discarded_first_and_a_changed_file_names_this_comman
 
 @pytest.mark.usefixtures("person")
 def test_a_no_keeps_all_stopped_until_the_correction_goes(told: Path) -> None:
-    counts = "2 by email in customers got the wrong words … 0 get only the right words"
+    counts = "2 by email in customers got the wrong words … 0 only the right ones"
     play(told, f"{WRONG} < n | 5 | 0 | {counts}")
     assert len(stops(told)) == 1
     play(told, "tick | 0 | 0 |\nsend card1 < y | 0 | 7 |")
