@@ -77,7 +77,7 @@ MENDED = 46
 
 @dataclass(frozen=True)
 class Outage:
-    """Which provider fails, and how; `late` hear nothing until it is mended, the owners read what it `says`."""
+    """A provider that fails: `late` hear nothing until it is mended, and the owners read what it `says`."""
 
     email: str
     fails: Callable[[Providers], object] = lambda providers: None
@@ -128,7 +128,11 @@ def providers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provi
 
 def night_of(outage: Outage, folder: Path, providers: Providers) -> Story:
     """Return a desk whose clock the test moves, and whose providers are real."""
-    where: dict[str, Any] = {"email": outage.email, "port": providers.relay.port, "sms": 'provider = "twilio"'}
+    where: dict[str, Any] = {
+        "email": outage.email,
+        "port": providers.relay.port,
+        "sms": 'provider = "twilio"',
+    }
     story = Story(folder, customers=PEOPLE, extra=SILENCE + providers.config(), **where)
     login = 'security = "tls"\nca_file = "certificate.pem"\nuser = "desk"\n'
     story.edit("commcast.toml", 'security = "none"\n', login)
