@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,45 @@ LARGEST_FILE = 1 << 20  # bytes
 FORBIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
+
+
+TRUSTED_OWNERS = {os.geteuid(), 0}  # root may do anything anyway
+SAFE_FOLDER = "COMMCAST_SAFE_FOLDER"  # names desks, separated by ":", that are obeyed whoever owns them
+
+
+def distrusted(folder: Path, *names: str) -> Fault | None:
+    """Return why a desk is not obeyed, with the one line to type; None if it is. `names` are its settings.
+
+    Who can write one of them could have commands run, and keys sent to a server of theirs. That may only be
+    ourselves and root. A group that has its user's own name, as most systems make one, is that user's alone.
+    """
+    for path in () if is_named_safe(folder) else (folder, *(folder / name for name in names)):
+        with suppress(OSError):
+            found = path.stat()
+            what, remedy = "", f"fix it with: chmod go-w {shlex.quote(str(path.absolute()))}"
+            if found.st_uid not in TRUSTED_OWNERS:
+                line = f"export {SAFE_FOLDER}={shlex.quote(str(folder.resolve()))}"
+                what, remedy = "belongs to another user", f"run as that user or, if you trust it: {line}"
+            elif found.st_mode & stat.S_IWOTH:
+                what = "anybody may change it"
+            elif found.st_mode & stat.S_IWGRP and not _is_own_group(path):
+                what = "its group may change it"
+            if what:
+                return Fault(str(path.absolute()), 0, 0, f"{what}, so it is not obeyed", remedy)
+    return None
+
+
+def is_named_safe(folder: Path) -> bool:
+    """Return whether the environment names this desk as one to obey."""
+    named = filter(None, os.environ.get(SAFE_FOLDER, "").split(os.pathsep))
+    return folder.resolve() in {Path(each).resolve() for each in named}
+
+
+def _is_own_group(path: Path) -> bool:
+    try:
+        return path.group() == path.owner()
+    except KeyError:  # a container without these names
+        return path.stat().st_gid == path.stat().st_uid
 
 
 CONFLICT = ("a merge conflict that is not resolved", "keep one side, and delete the lines <<<, === and >>>")
@@ -67,17 +107,29 @@ def cannot_read(error: OSError | RuntimeError) -> str:
 
 @contextmanager
 def open_regular(path: Path | str, name: str, remedy: str) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; `name` is what faults call it.
+    """Open a regular file for reading; `name` is what faults call it. A Path has been resolved and checked.
 
     It is opened without waiting and checked once open: a pipe would hang, a device never end, and a path may
-    become one at any time. Links are not followed. Raises InputError with `remedy`, and OSError.
+    become one, or lead through a link, at any time. Raises InputError with `remedy`, and OSError.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    what = "" if stat.S_ISREG(os.fstat(handle).st_mode) else "is not a regular file"
+    if isinstance(path, Path) and not what and _is_another(handle, path):
+        what, remedy = "was replaced by a link while it was opened", "keep a plain file there"
+    if what:
         os.close(handle)
-        raise InputError.of(name, "is not a regular file", remedy)
+        raise InputError.of(name, what, remedy)
     with os.fdopen(handle, "rb", buffering=1 << 16) as file:
         yield file
+
+
+def _is_another(handle: int, path: Path) -> bool:
+    """Return whether a file was opened elsewhere than at its resolved path, as far as the system tells."""
+    try:
+        opened = str(Path(f"/proc/self/fd/{handle}").readlink())
+    except OSError:  # it has no /proc
+        return False
+    return opened.removesuffix(" (deleted)").casefold() != str(path).casefold()
 
 
 def decode(raw: bytes, name: str) -> str:

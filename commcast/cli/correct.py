@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +19,8 @@ from commcast.cli.session import Place, desk_now, ledger_of, who
 from commcast.cli.verbs import append, check_unchanged, checked_update, find_in
 from commcast.errors import Fault, InputError
 from commcast.files import FORBIDDEN
-from commcast.model.text import holds, nearest, put_title_right
-from commcast.model.times import parse_timeframe, write_instant
+from commcast.model.text import holds, nearest, put_right, put_title_right
+from commcast.model.times import CLOCK, clocks_in, parse_timeframe, write_instant
 
 if TYPE_CHECKING:
     from commcast.ledger.store import Ledger
@@ -112,7 +111,7 @@ def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Fo
     before = {number: update for update in same for number in update.corrects}
     zone = place.desk.config.zone
     holding = {
-        words.number: hit[1]
+        words.number: hit.kind == "timeframe"
         for words in said
         if words.number not in before and (hit := wrong_in(words, incident, wrong, zone))
     }
@@ -139,7 +138,12 @@ def _entry(place: Place, found: _Found, wrong: str, right: str) -> dict[str, Any
     """Return the keys of the update that corrects."""
     from commcast.plan.corrections import corrected
 
-    keys = corrected(place.incident.latest, wrong, right)
+    latest = place.incident.latest
+    keys = corrected(latest, wrong, right)
+    if latest.because and latest.next_update and latest.next_update > place.desk.now:
+        # Longer than the cadence: a correction makes no promise sooner.
+        keys |= {"next_update": write_instant(latest.next_update)}
+        keys |= {"because": put_right(latest.because, wrong, right)}
     if keys.get("ended"):
         keys["ended"] = write_instant(keys["ended"])
     if found.as_timeframe:
@@ -166,8 +170,8 @@ def _timeframe(place: Place, number: int, right: str) -> str:
 
 def _tell_of_title(incident: Incident, wrong: str, right: str) -> None:
     """Say that a title with the wrong words stays in the file, and how readers see it from now on."""
-    if holds(incident.title, wrong):
-        title = put_title_right(incident.title, wrong, right)
+    if holds(told := incident.title_as_of(), wrong):
+        title = put_title_right(told, wrong, right)
         say(
             f"The title contains it too: from now on readers see {title!r:.120}; the title in the file stays "
             "as it was released."
@@ -187,7 +191,7 @@ def _halt(ledger: Ledger, incident: str) -> None:
     deadline, has_said = time.monotonic() + _PATIENCE, False
     while True:
         with ledger.write() as connection:
-            settle_lost(connection, clock())
+            settle_lost(connection, clock(), incident)
             waits = on_their_way(connection, incident)
         if not waits or time.monotonic() > deadline:
             return
@@ -195,9 +199,6 @@ def _halt(ledger: Ledger, incident: str) -> None:
             say(f"Waiting for the answers to {waits:,} messages that are on their way …")
             has_said = True
         time.sleep(_BETWEEN_LOOKS)
-
-
-_CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
 
 
 def _right_times(place: Place, wrong: str, right: str) -> dict[str, Any]:
@@ -208,7 +209,7 @@ def _right_times(place: Place, wrong: str, right: str) -> dict[str, Any]:
     """
     desk, incident = place.desk, place.incident
     key, shown, zone = next(_named(incident, wrong, desk), ("", desk.now, desk.config.zone))
-    if not key or holds(incident.title, wrong):
+    if not key or holds(incident.title_as_of(), wrong):
         return {}
     if key == "window":
         begun = incident.latest.status in BEGUN
@@ -231,7 +232,7 @@ def _right_times(place: Place, wrong: str, right: str) -> dict[str, Any]:
 
 def _named(incident: Incident, wrong: str, desk: Desk) -> Iterator[tuple[str, datetime, tzinfo]]:
     """Yield key, moment and zone of each time that messages compute and `wrong` names by its clock time."""
-    latest, clocks = incident.latest, {f"{int(found[1]):02}:{found[2]}" for found in _CLOCK.finditer(wrong)}
+    latest, clocks = incident.latest, clocks_in(wrong)
     moments: list[tuple[str, datetime | None]] = [
         ("ended", latest.ended),
         ("window", latest.window.start if latest.window else None),
@@ -251,7 +252,7 @@ def clock_near(moment: datetime, text: str, zone: tzinfo) -> datetime | None:
 
     None if it names none or several.
     """
-    clocks = _CLOCK.findall(text)
+    clocks = CLOCK.findall(text)
     if len(clocks) != 1 or int(clocks[0][0]) > 23 or int(clocks[0][1]) > 59:
         return None
     clock, day = time_of_day(int(clocks[0][0]), int(clocks[0][1])), moment.astimezone(zone).date()

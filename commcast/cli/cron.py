@@ -72,7 +72,7 @@ def cron(
 
     Example: commcast cron --format systemd
     """
-    found = installation(find_folder(folder), env_file)
+    found = installation(find_folder(folder, shows=True), env_file)
     wanted = [each for each in CronFormat if each is not CronFormat.ALL and form in {each, CronFormat.ALL}]
     put("\n\n".join(text_of(each, found) for each in wanted))
 
@@ -103,10 +103,9 @@ def _owner(folder: Path) -> str:
 def text_of(form: CronFormat, found: Installation) -> str:
     """Return the text of one format: its file beside this one, with the paths filled in.
 
-    In a crontab a % ends the command, so it is escaped. The workflow needs a self-hosted runner: a hosted one
-    has no ledger and would refuse to send.
+    The workflow needs a self-hosted runner: a hosted one has no ledger and would refuse to send.
     """
-    tick, receipts = (found.shell(each).replace("%", "\\%") for each in ("tick", "receipts"))
+    tick, receipts = (_in_crontab(found.shell(each)) for each in ("tick", "receipts"))
     more = "\n# What became of the messages that providers accepted:"
     text = Path(__file__).with_name(f"cron_{form}.txt").read_text(encoding="utf-8")
     filled = Template(text).substitute(
@@ -116,11 +115,16 @@ def text_of(form: CronFormat, found: Installation) -> str:
         crontab_tick=tick,
         crontab_receipts=f"{more}\n*/10 * * * * {receipts}" * found.has_receipts,
         unit_folder=_in_unit(str(found.folder)),
-        unit_secrets=_in_unit(str(found.secrets)),
+        unit_secrets=_in_unit(re.sub(r"[\\*?[]", r"\\\g<0>", str(found.secrets))),  # it is a pattern there
         unit_command=_command_in_unit(found.arguments("tick")),
         workflow_script=found.shell("tick", "--loop", "1m", "--for", "20m").replace("${{", "$''{{"),
     )
     return filled.rstrip("\n")
+
+
+def _in_crontab(command: str) -> str:
+    """Return a command for a crontab, where a % ends it, and crons differ on a backslash before another."""
+    return command.replace("\\", "'\"$(printf '\\134')\"'").replace("%", "\\%")
 
 
 def _in_unit(text: str) -> str:

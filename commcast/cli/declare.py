@@ -24,6 +24,7 @@ from commcast.cli.release import send_written
 from commcast.cli.session import Place, desk_now
 from commcast.cli.verbs import append_and_send, ask_for, find_open, refuse_over, typed_words
 from commcast.errors import InputError, LedgerError
+from commcast.model.incident import goes_back
 from commcast.model.times import parse_timeframe
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _TRIES = 20  # other people may take the same id at the same moment
 
 @verb(
     "severity issue resolution timeframe confidence scope action status affected audiences owner "
-    "next_update internal expected_at started id edit"
+    "next_update because internal expected_at started id edit"
 )
 def declare(
     said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name (payments).")] = None
@@ -242,6 +243,7 @@ def _checked(
     return incident, text
 
 
+_WHY = {"issue", "resolution", "nothing_new", "because"}  # any of these says why a status goes back
 # Statuses with a command of their own, and what an update alone would leave out.
 _OWN_VERBS = {
     "resolved": ('resolve {id} --fixed "…"', "ends the incident without saying what fixed it"),
@@ -256,12 +258,13 @@ _OWN_VERBS = {
 
 @verb(
     "incident status issue resolution timeframe confidence scope action nothing_new expected_at next_update "
-    "severity affected audiences owner internal edit"
+    "because severity affected audiences owner internal edit"
 )
 def update(said: VerbInput) -> None:
     """Post an update; fields you omit are carried forward.
 
     Example: commcast update --nothing-new "The rollback is at 60%." --next 20m
+    Example: commcast update --next "2026-11-22 09:00" --because "The vendor works on it overnight."
     """
     place = find_open(said)
     if "status" not in said.keys and not said.edit:
@@ -270,7 +273,10 @@ def update(said: VerbInput) -> None:
     _refuse_news_without_news(place, said)
     if not (said.keys or said.edit or prompt.at_terminal()):
         refuse("", "nothing new to send", "write what is new with --issue, --status …, or --nothing-new")
-    append_and_send(place, said, {} if said.keys else typed_words(said, "nothing_new"))
+    asked = {} if said.keys else typed_words(said, "nothing_new")
+    if goes_back(place.incident.latest.status, said.keys.get("status", "")) and not said.keys.keys() & _WHY:
+        asked = typed_words(said, "because")
+    append_and_send(place, said, asked)
 
 
 def _check_status(place: Place, said: VerbInput) -> None:

@@ -69,7 +69,8 @@ def doctor(
     from commcast.doctor.dns import DnsQuestion, mail_domain
     from commcast.doctor.providers import providers
 
-    found = find_folder(folder)
+    asks = connect or dns or bool(dns_server or dkim_selector)
+    found = find_folder(folder, shows=not (adopt_ledger or asks))
     if adopt_ledger:
         adopt(found, yes=yes)
     outside: list[Look] = [lambda config: providers(config, clock, connect=connect)]
@@ -111,6 +112,7 @@ def adopt(folder: Path, *, yes: bool) -> None:
     from commcast.ledger.releases import record_history
     from commcast.ledger.store import adopt_ledger, ledger_path
     from commcast.ledger.unknowns import doubt_all_open
+    from commcast.oncall.nudges import update_line
 
     config, now = load_config(folder), clock()
     desk = config.desk or _new_desk(folder)
@@ -134,6 +136,12 @@ def adopt(folder: Path, *, yes: bool) -> None:
     show_prose(f"{path} is the ledger of desk {desk[:8]}…; {count} updates count as told elsewhere.")
     if in_doubt:
         say(f"{in_doubt:,} deliveries that were open are now unknown; ask the providers: commcast reconcile")
+    for each in loaded.incidents:
+        if not each.latest.is_end and each.latest.at_written:
+            say(
+                f"{each.id} is open, and this ledger does not know who was told of it. "
+                f"Write its next word now: {update_line(each, each.latest, config)}"
+            )
     for name in loaded.broken:
         say(f"{name} is broken and was left out: fix it, then adopt again before you send any of it.")
 

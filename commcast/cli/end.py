@@ -14,7 +14,7 @@ from commcast.cli.options import VerbInput, missing_options, refuse, verb
 from commcast.cli.output import say
 from commcast.cli.session import Place, desk_now, ledger_if_any, ledger_of, no_incident
 from commcast.errors import DecisionNeeded
-from commcast.model.incident import Status
+from commcast.model.incident import Status, over_since
 from commcast.model.times import parse_instant, spoken_duration, write_instant
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def retract(said: VerbInput) -> None:
 
 
 @verb(
-    "incident issue resolution timeframe confidence scope action severity next_update internal",
+    "incident issue resolution timeframe confidence scope action severity next_update because internal",
     incident="The incident's id; may be left out when only one is over.",
 )
 def reopen(said: VerbInput) -> None:
@@ -188,7 +188,8 @@ def _check_end(place: Place, ended: str) -> None:
         what = f"{ended} was last on {when:%a} {when.day} {when:%b}, before it began"
         refuse("--ended", what, "write when it was over, or leave it out: now")
     if incident.started_written and moment >= incident.started:
-        say(f"It lasted {spoken_duration(moment - incident.started)}.")
+        lasted = moment - incident.started - over_since(incident.updates)[1]
+        say(f"It lasted {spoken_duration(lasted)}.")
 
 
 def _moment(place: Place, text: str) -> datetime | None:

@@ -35,7 +35,7 @@ def lint(files: FilesArgument = None, as_json: JsonOption = False, folder: Folde
     """
     from commcast.doctor.lint import find_faults
 
-    found = find_faults(find_folder(folder), files or [], clock())
+    found = find_faults(find_folder(folder, shows=True), files or [], clock())
     if as_json:
         show_json("lint", _document(found))
     else:
@@ -105,7 +105,7 @@ def templates(
     from commcast.config.load import load_config
     from commcast.rendering.templates import Templates, shipped_templates
 
-    config = load_config(find_folder(folder))
+    config = load_config(find_folder(folder, shows=True))
     if audience is not None and audience not in config.audiences:
         raise InputError(f"no audience {audience!r:.60}; audiences are: {', '.join(config.audiences)}")
     found = Templates(config.folder / "templates", shipped_templates())

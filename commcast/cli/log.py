@@ -240,7 +240,7 @@ def _table(record: Record, zone: ZoneInfo) -> str:
             at = each.first_at or each.frozen_at
             cells = (
                 _span(at, each.last_at, zone, with_year=many),
-                _name(each.notice),
+                f"update {each.number}" if each.shape == "update" else _name(each.notice),
                 NAMES[each.channel],
                 each.audience,
                 ", ".join(_outcomes(each)),

@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from functools import wraps
+from functools import cache, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from commcast.cli.output import say
 from commcast.errors import ConfigError, Fault, InputError
+from commcast.files import distrusted
 
 CONFIG_NAME = "commcast.toml"
 
@@ -180,19 +182,26 @@ def refuse(option: str, what: str, remedy: str = "") -> NoReturn:
     raise InputError(Fault(option, 0, 0, what, remedy))
 
 
-def find_folder(given: Path | None) -> Path:
+def find_folder(given: Path | None, *, shows: bool = False) -> Path:
     """Return the desk's folder: the one given, else this one or the nearest above with commcast.toml.
 
-    Raises ConfigError if there is none.
+    Others may not be able to change it; a command that only `shows` warns of one where they can. Raises
+    ConfigError, also if there is none.
     """
-    if given is not None:
-        return given
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / CONFIG_NAME).is_file():
-            return folder
-    what = f"no desk here: no {CONFIG_NAME} in {here} or its parents"
-    raise ConfigError(Fault("", 0, 0, what, "go to a desk's folder, or: commcast init"))
+    here = given or Path.cwd()
+    above = (each for each in (here, *here.parents) if (each / CONFIG_NAME).is_file())
+    folder = given or next(above, None)
+    if folder is None:
+        what = f"no desk here: no {CONFIG_NAME} in {here} or its parents"
+        raise ConfigError(Fault("", 0, 0, what, "go to a desk's folder, or: commcast init"))
+    if fault := distrusted(folder, CONFIG_NAME):
+        if not shows:
+            raise ConfigError(fault)
+        _warn(f"Warning: {fault}")
+    return folder
+
+
+_warn = cache(say)  # once, also in a watch
 
 
 def clock() -> datetime:
@@ -277,6 +286,7 @@ def _named(fault: Fault, lines: list[str]) -> Fault:
     key = next((key for key in keys if key in OPTION_OF), "")
     option = OPTION_OF.get(key, "")
     remedy = fault.remedy.replace("remove the line", f"leave {option} out") if option else fault.remedy
+    remedy = remedy.replace("because: …", '--because "…"')
     return Fault(option, 0, 0, fault.what.removeprefix(f"{key}: "), remedy)
 
 

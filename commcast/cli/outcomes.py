@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from commcast.cli.output import picked, say, show, table
@@ -24,9 +24,11 @@ _COLUMNS = ("ACCEPTED", "REJECTED", "UNKNOWN", "SKIPPED", "HELD", "WAITING")
 _WAITING = frozenset({"pending", "claimed"})
 
 
-def show_outcomes(incident: Incident, ledger: Ledger) -> None:
+Counted = dict[tuple[str, str], Counter[str]]  # by audience and channel
+
+
+def show_outcomes(counted: Counted) -> None:
     """Print the outcome table of the newest update."""
-    counted = _counted(incident, ledger)
     if counted:
         rows = [
             [audience, NAMES[channel], *(str(counts[column] or "-") for column in _COLUMNS)]
@@ -36,7 +38,7 @@ def show_outcomes(incident: Incident, ledger: Ledger) -> None:
 
 
 def outcome_document(
-    incident: Incident, ledger: Ledger, released: list[int], delivered: Delivered, code: ExitCode
+    incident: Incident, counted: Counted, released: list[int], delivered: Delivered, code: ExitCode
 ) -> dict[str, Any]:
     """Return the outcomes of the newest update as JSON."""
     return {
@@ -45,7 +47,7 @@ def outcome_document(
         "released": released,
         "outcomes": [
             {"audience": audience, "channel": channel, **{c.lower(): counts[c] for c in _COLUMNS}}
-            for (audience, channel), counts in _counted(incident, ledger).items()
+            for (audience, channel), counts in counted.items()
         ],
         **picked(delivered, "waiting", "planned", "planned_at"),
         "stopped_by": delivered.stopped_by or None,
@@ -62,17 +64,30 @@ def trouble_document(delivered: Delivered) -> dict[str, Any]:
     }
 
 
-def _counted(incident: Incident, ledger: Ledger) -> dict[tuple[str, str], Counter[str]]:
+def count_newest(incident: Incident, ledger: Ledger) -> tuple[Counted, bool]:
+    """Return the outcomes of the newest update, and whether all that are on their way are so from here."""
     from commcast.ledger.history import tallies
+    from commcast.ledger.settle import are_claims_ours
 
     with ledger.read() as connection:
         found = [t for t in tallies(connection, incident.id) if t.number == incident.latest.number]
-    counted: dict[tuple[str, str], Counter[str]] = {}
+        is_ours = are_claims_ours(connection, incident.id)
+    counted: Counted = {}
     for tally in found:
         counts = counted.setdefault((tally.audience, tally.channel), Counter())
         state = tally.state.value
         counts["WAITING" if state in _WAITING else state.upper()] += tally.count
-    return counted
+    return counted, is_ours
+
+
+def standing(counted: Counted, delivered: Delivered, *, is_ours: bool) -> Delivered:
+    """Return a run with what the newest update's messages have become by now, in whatever run."""
+    if delivered.signal:
+        return delivered
+    rows = sum(counted.values(), Counter())
+    outcomes = Counter({kind: rows[kind.upper()] for kind in ("accepted", "rejected", "unknown")})
+    waiting = delivered.waiting if is_ours else max(delivered.waiting, rows["WAITING"])
+    return replace(delivered, outcomes=delivered.outcomes | outcomes, waiting=waiting)
 
 
 def tell_planned(desk: Desk, delivered: Delivered) -> None:
@@ -120,7 +135,7 @@ def _next_words(incident: Incident) -> str:
     return f'update {incident.id} --nothing-new "…"'
 
 
-def what_happened(plan: Plan, released: list[int], delivered: Delivered) -> str:
+def what_happened(plan: Plan, released: Sequence[int], delivered: Delivered, counted: Counted) -> str:
     """Return in one line what a run did: what it released, and how many it handed over."""
     numbers = ", ".join(map(str, released))
     handed = delivered.handed_over
@@ -130,12 +145,12 @@ def what_happened(plan: Plan, released: list[int], delivered: Delivered) -> str:
         return f"{plan.incident.id}: update {numbers} released, {handed:,} handed over."
     if handed or delivered.waiting or delivered.lost:
         return f"{plan.incident.id}: {handed:,} handed over that were still open."
-    return already_sent(plan)
-
-
-def already_sent(plan: Plan) -> str:
-    """Return that there was nothing to send."""
-    return f"{plan.incident.id}: update {plan.incident.latest.number} was already sent; nothing was sent now."
+    rows = sum(counted.values(), Counter())
+    open_ones = [
+        f"{rows[each]:,} {each.lower()}" for each in ("WAITING", "UNKNOWN", "REJECTED") if rows[each]
+    ]
+    was = f"has {', '.join(open_ones)}" if open_ones else "was already sent"
+    return f"{plan.incident.id}: update {plan.incident.latest.number} {was}; nothing was sent now."
 
 
 def tell_trouble(incident: str, delivered: Delivered) -> None:
@@ -147,7 +162,8 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
         )
     for trouble in delivered.troubles:
         if trouble.refuses:
-            say(f"{trouble.provider} refused us: {trouble.why}. Fix that, then: commcast resume {incident}")
+            go_on = f", then: commcast resume {incident}" if delivered.waiting else ""
+            say(f"{trouble.provider} refused us: {trouble.why}. Fix that{go_on}.")
         else:
             say(
                 f"{trouble.provider} is down or busy: {trouble.why}. "

@@ -32,7 +32,9 @@ _NOTICES = {"holding": "holding statement", "reminder": "reminder", "follow-up":
 
 
 def notice_in_words(notice: str, number: int) -> str:
-    """Return what people call a notice: "update 3", "holding statement"."""
+    """Return what people call a notice: "update 3", "holding statement", "promised text"."""
+    if "/" in notice:  # it may hold newer facts, or say that nothing is new: its id does not tell
+        return "promised text"
     return _NOTICES.get(notice.partition(":")[0], f"update {number}")
 
 
@@ -77,7 +79,7 @@ def headline(plan: Plan) -> str:
     text = f"{plan.incident.id}  SEV-{update.severity}  update {update.number}, {status}"
     if len(plan.drafts) > 1:
         text += f" (drafts: {', '.join(map(str, plan.drafts))}; readers get the newest)"
-    return "\n".join([*wrapped(text), *wrapped(plan.incident.title, indent="  ")])
+    return "\n".join([*wrapped(text), *wrapped(plan.incident.title_as_of(), indent="  ")])
 
 
 def counts_table(tally: Tally) -> str:
@@ -246,7 +248,11 @@ def tally_document(plan: Plan, tally: Tally) -> dict[str, Any]:
     """Return what would be sent as JSON; each sample holds exactly the text that is handed over."""
     update = plan.incident.latest
     return {
-        "incident": {"id": plan.incident.id, "title": plan.incident.title, "file": plan.incident.path},
+        "incident": {
+            "id": plan.incident.id,
+            "title": plan.incident.title_as_of(),
+            "file": plan.incident.path,
+        },
         "update": {"number": update.number, "status": str(update.status), "severity": update.severity},
         "drafts": list(plan.drafts),
         "send": tally.send,

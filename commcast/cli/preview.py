@@ -91,12 +91,12 @@ def looking_at(
 ) -> Iterator[tuple[Desk, Plan, Ledger | None]]:
     """Yield what an incident would send now; no byte of the folder changes.
 
-    `all_words`: its newest update to all its readers, even if it was sent before.
+    `all_words`, to be sent as a test: its newest update to all its readers, even if it was sent before.
     """
     from commcast.incidents.load import load_incidents
     from commcast.operations.desk import make_plan, with_releases
 
-    with desk_to_read(folder, now) as (desk, ledger):
+    with desk_to_read(folder, now, shows=not all_words) as (desk, ledger):
         if ledger is None:
             say("Note: there is no ledger here, so this shows what is sent if nobody was told before.")
         desk = with_releases(desk, ledger)

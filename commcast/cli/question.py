@@ -13,6 +13,7 @@ from commcast.cli import present, prompt
 from commcast.cli.output import say
 from commcast.cli.present import other_stories
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
+from commcast.model.incident import goes_back
 from commcast.model.times import short_duration
 from commcast.plan.reasons import HELD_BACK
 
@@ -285,9 +286,20 @@ def reader_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
             "Warning: No start is given: readers are told when we first noticed. Add started: to the file, "
             "or --started 09:52"
         )
+    update, previous = incident.latest, _last_released(plan)
+    if previous and goes_back(previous.status, update.status) and not _says_why(update, previous):
+        yield (
+            f"Warning: Readers were told {previous.status}, and nothing here says why it is {update.status} "
+            'again: add because: to the file (--because "…")'
+        )
     yield from _carrier_warnings(desk, plan)
     if not any((contact.reply_to, contact.phone, contact.hours, contact.after_hours)):
         yield "Warning: Readers cannot reach you: [contact] in commcast.toml is empty"
+
+
+def _says_why(update: Update, previous: Update) -> bool:
+    own = (update.issue, update.resolution) != (previous.issue, previous.resolution)
+    return own or bool(update.because or update.nothing_new)
 
 
 def _carrier_warnings(desk: Desk, plan: Plan) -> Iterator[str]:

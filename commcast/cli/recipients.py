@@ -225,7 +225,7 @@ def import_lists(
     names = [(each, True) for each in Name if each in (lists or ())]
     names = names or [(each, each is not Name.BLOCKS) for each in Name]  # blocks are only counted
     if dry_run:
-        with desk_to_read(folder, clock()) as (desk, copy):
+        with desk_to_read(folder, clock(), shows=False) as (desk, copy):
             # The same work on a copy that is thrown away: the counts are those of a real run.
             found = _read_lists(desk, known_ledger(copy), source, names)
     else:

@@ -60,7 +60,7 @@ def send_incident(place: Place, ledger: Ledger, said: VerbInput) -> ExitCode:
             [theirs] = sent.args
             words = f"update {theirs.number} was sent by {theirs.by} while you were asked"
             text = f"{incident.id}: {words} ({theirs.at:%H:%M} UTC); nothing was sent by you."
-            return _show_outcome(plan, ledger, said, text)
+            return _tell(desk, plan, ledger, said, text=text)
         # From here on the words are released: Ctrl-C stops the incident.
         with stopping_on_interrupt(ledger, incident.id, clock), going_on_unread():
             if released.signal:
@@ -72,7 +72,7 @@ def send_incident(place: Place, ledger: Ledger, said: VerbInput) -> ExitCode:
             with ProgressBar() as progress:
                 worker = worker_for(look.desk, ledger, progress)
                 delivered = hand_over(look.desk, worker, released.plan, risen=True)
-            return _tell(look.desk, released.plan, ledger, said, list(released.numbers), delivered)
+            return _tell(look.desk, released.plan, ledger, said, delivered, released.numbers)
 
 
 def _check_not_stopped(plan: Plan) -> None:
@@ -194,22 +194,41 @@ def _send_released(desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput) -> E
     if not plan.deliveries and not waits:
         if stale := [line.reason for line in plan.lines if "--late" in line.reason]:
             raise DecisionNeeded(f"{name}: update {plan.incident.latest.number} is {stale[0]}")
-        return _show_outcome(plan, ledger, said, outcomes.already_sent(plan))
+        return _tell(desk, plan, ledger, said)
     with stopping_on_interrupt(ledger, name, clock), going_on_unread():
         with ProgressBar() as progress:
             worker = worker_for(desk, ledger, progress)
             freeze_released(desk, worker, plan)
             delivered = hand_over(desk, worker, plan)
-        return _tell(desk, plan, ledger, said, [], delivered)
+        return _tell(desk, plan, ledger, said, delivered)
 
 
 def _tell(
-    desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput, released: list[int], delivered: Delivered
+    desk: Desk,
+    plan: Plan,
+    ledger: Ledger,
+    said: VerbInput,
+    delivered: Delivered | None = None,
+    released: Sequence[int] = (),
+    text: str = "",
 ) -> ExitCode:
-    """Show what became of it, and what is left to do; return the command's exit code."""
-    text = outcomes.what_happened(plan, released, delivered)
-    code = _show_outcome(plan, ledger, said, text, released, delivered, desk.config.send.tolerate)
-    outcomes.tell_trouble(plan.incident.id, delivered)
+    """Show what became of the newest update, and what is left to do; return the command's exit code.
+
+    `text` says what this command did, if it did not deliver.
+    """
+    from commcast.delivery.worker import Delivered
+
+    delivered = delivered or Delivered()
+    counted, is_ours = outcomes.count_newest(plan.incident, ledger)
+    stands = outcomes.standing(counted, delivered, is_ours=is_ours)
+    code = stands.exit_code(desk.config.send.tolerate)
+    if said.as_json:
+        document = outcomes.outcome_document(plan.incident, counted, list(released), delivered, code)
+        show_json("send", document)
+    else:
+        show_prose(text or outcomes.what_happened(plan, released, delivered, counted))
+        outcomes.show_outcomes(counted)
+    outcomes.tell_trouble(plan.incident.id, stands)
     outcomes.tell_planned(desk, delivered)
     if released:
         outcomes.tell_held_back(desk, delivered)
@@ -217,28 +236,6 @@ def _tell(
     if released and is_heard and code is ExitCode.DONE and not plan.incident.latest.is_end:
         # At a question these warnings were shown before.
         outcomes.tell_promise(desk, plan, question.tick_warnings(desk, plan) if said.yes else ())
-    return code
-
-
-def _show_outcome(
-    plan: Plan,
-    ledger: Ledger,
-    said: VerbInput,
-    text: str,
-    released: Sequence[int] = (),
-    delivered: Delivered | None = None,
-    tolerate: float = 0.0,
-) -> ExitCode:
-    """Show `text` and what became of the messages, or both as JSON; return the exit code of the delivery."""
-    from commcast.delivery.worker import Delivered
-
-    delivered = delivered or Delivered()
-    code = delivered.exit_code(tolerate)
-    if said.as_json:
-        show_json("send", outcomes.outcome_document(plan.incident, ledger, list(released), delivered, code))
-    else:
-        show_prose(text)
-        outcomes.show_outcomes(plan.incident, ledger)
     return code
 
 

@@ -133,7 +133,13 @@ def _computed(story: Story, config: Config) -> Figures:
     """Return the figures of a story with the desk's own tolerance, price and quiet hours."""
     quiet = config.channels.sms.quiet if config.channels.sms else None
     tolerate, price = config.send.tolerate, config.send.sms_price
-    return figures_of(story, tolerate=tolerate, sms_price=price, night=quiet or NIGHT)
+    return figures_of(
+        story,
+        tolerate=tolerate,
+        sms_price=price,
+        night=quiet or NIGHT,
+        first_within=lambda severity: config.cadence_of(severity).first,
+    )
 
 
 def _only_one(ledger: Ledger) -> str:

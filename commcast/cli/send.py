@@ -43,7 +43,7 @@ def send(said: VerbInput) -> None:
         if found is None:
             found = find_incident(loaded, None, is_open, "incidents are open, and all was already sent")
         if found is None:
-            show("Nothing to send: no incident has a draft, and all was already sent.")
+            show("Nothing to send: no incident has a draft, and no message waits.")
             return
         raise typer.Exit(send_incident(Place(desk, found, loaded.ids), ledger, said))
 

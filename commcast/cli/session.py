@@ -83,12 +83,17 @@ def desk_to_work(folder: Path | None) -> Iterator[tuple[Desk, Ledger]]:
 
 
 @contextmanager
-def desk_to_read(folder: Path | None, now: datetime) -> Iterator[tuple[Desk, Ledger | None]]:
-    """Yield the desk as of `now` and a copy of its ledger: no byte of the folder changes."""
+def desk_to_read(
+    folder: Path | None, now: datetime, *, shows: bool = True
+) -> Iterator[tuple[Desk, Ledger | None]]:
+    """Yield the desk as of `now` and a copy of its ledger: no byte of the folder changes.
+
+    `shows`: nothing is sent or asked, so that anybody's desk will do.
+    """
     from commcast.ledger.store import ledger_path, open_copy
     from commcast.operations.desk import open_desk
 
-    found = find_folder(folder)
+    found = find_folder(folder, shows=shows)
     desk = open_desk(found, now)
     with open_copy(ledger_path(found), desk.config.desk) as ledger:
         tell_doubt(ledger)

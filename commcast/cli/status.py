@@ -44,7 +44,7 @@ def status(
     incident: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this incident.")] = None,
     overdue: Annotated[
         bool,
-        typer.Option("--overdue", help="Only what is late; exit with 4 if a promise to readers is broken."),
+        typer.Option("--overdue", help="Only what is late, also a first word; exit with 4 if anything is."),
     ] = False,
     watch: Annotated[
         bool,
@@ -88,7 +88,9 @@ def status(
     if found.doubt:  # it was said when the ledger was opened
         raise typer.Exit(ExitCode.LEDGER)
     if overdue and found.overdue:
-        say(f"Overdue: {', '.join(found.overdue)}. Readers were promised an update; {_way_out(found)}")
+        is_first = all(each.is_draft for each in found.histories)
+        why = "Nobody has been told yet" if is_first else "Readers were promised an update"
+        say(f"Overdue: {', '.join(found.overdue)}. {why}; {_way_out(found)}")
         raise typer.Exit(ExitCode.OVERDUE)
 
 
@@ -99,6 +101,8 @@ def _way_out(found: DeskStatus) -> str:
     """Return what helps: writing an update or, if one is pending, getting it out."""
     late = [each for each in found.histories if each.id in found.overdue]
     name = late[0].id if len(late) == 1 else "ID"
+    if all(each.is_draft for each in late):
+        return f"a draft waits for a yes: commcast send {name}"
     if any(each.counts.get("pending") for each in late):
         return f"one is written but still pending: commcast send {name}, commcast doctor --connect"
     if all(each.status in _PLANNED for each in late):
@@ -190,7 +194,7 @@ def watch_status(folder: Path | None, incident: str | None, every: str, *, as_js
     pause = duration(every, "--every").total_seconds()
     if not as_json and not can_draw(sys.stdout):
         raise InputError("--watch needs a terminal; programs use: commcast status --watch --json")
-    watch = Watch(find_folder(folder), incident)
+    watch = Watch(find_folder(folder, shows=True), incident)
     with suppress(KeyboardInterrupt):  # the normal end of a watch
         (print_changes if as_json else draw)(watch, lambda: time.sleep(max(pause, _REST * watch.cost)))
 

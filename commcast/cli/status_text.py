@@ -93,9 +93,7 @@ def _told(one: AudienceProgress, found: DeskStatus) -> str:
         return f"nobody told yet, {one.waits:,} wait" if one.waits else "nobody was reached"
     at = f" {moment(one.told_at, found)}" if one.told_at else ""
     by = ", ".join(NAMES[channel] for channel in dict.fromkeys(one.channels))
-    # It may hold newer facts, or say that nothing is new: its notice does not tell.
-    notice = "promised text" if "/" in one.notice else notice_in_words(one.notice, one.number)
-    return f"{notice}{at} by {by}"
+    return f"{notice_in_words(one.notice, one.number)}{at} by {by}"
 
 
 def _deliveries(each: IncidentProgress) -> Iterator[Line]:

@@ -163,7 +163,7 @@ def _found(
     channel, key = channel_and_key(to, desk.config) if to is not None else (None, None)
     check_known(ledger, incident)
     with ledger.write() as connection:
-        settle_lost(connection, clock())
+        settle_lost(connection, clock(), incident)
     with ledger.read() as connection:
         named = dict.fromkeys(
             each for each, _, _ in doubt_groups(connection, Which(None, channel, key, state))

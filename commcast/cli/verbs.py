@@ -89,7 +89,8 @@ def refuse_over(place: Place, of_maintenance: str = "") -> None:
         remedy = f"post updates there: commcast update {last.merged_into}; if it is separate: {again}"
         refuse("", f"{name} is part of {last.merged_into}", remedy)
     else:
-        remedy = f"if it is not: {again}; if something was wrong: commcast correct {name}"
+        remedy = f"if it is not: {again}; if something was wrong: commcast correct {name}; to add a review: "
+        remedy += f"write postmortem: in {found.path}, then commcast send {name}"
     refuse("", f"{name} is over ({last.status})", remedy)
 
 

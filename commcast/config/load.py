@@ -109,6 +109,7 @@ _IN_OUR_WORDS = {
 _FORMS = {
     "region": ("is not a region", 'write a country in two capital letters, such as "DE"'),
     "desk": ("is not a desk's id", "write 16 to 64 hexadecimal digits, as commcast init does"),
+    "env": ("is not the name of a variable", 'write one such as "PAGER_TOKEN"'),
     "[key]": ("is not a name", "use up to 40 lower-case letters, digits and hyphens, such as big-customers"),
 }
 _LARGEST_CONFIG = 1 << 20  # bytes
@@ -242,7 +243,7 @@ def _schema() -> dict[str, Any]:
 
 def _in_our_words(problem: ErrorDetails, path: str) -> tuple[str, str]:
     """Return what is wrong and what to write instead; our own validators say both."""
-    kind, last = problem["type"], str(problem["loc"][-1])
+    kind, last = problem["type"], next(part for part in problem["loc"][::-1] if isinstance(part, str))
     if kind == "string_pattern_mismatch" and last in _FORMS:
         return _FORMS[last]
     if kind in _IN_OUR_WORDS:

@@ -100,7 +100,17 @@ def _callback(url: str) -> str:
     return url
 
 
+def _own_folder(name: str) -> str:
+    parts = Path(name).parts
+    taken = {"/", "incidents", "presets", "templates", "audiences"}
+    if not parts or parts[0].lower() in taken or any(part.startswith(".") for part in parts):
+        raise ValueError(f'{name!r:.60} is no folder of its own in this desk; write one such as "outbox"')
+    return name
+
+
 Line = Annotated[str, AfterValidator(_one_line)]
+OwnFolder = Annotated[Line, AfterValidator(_own_folder)]
+VariableName = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 WebUrl = Annotated[Line, AfterValidator(web_url)]
 SecretUrl = Annotated[Line, AfterValidator(_secret_url)]
@@ -175,7 +185,7 @@ class TwilioProvider(ConfigTable):
 class OutboxProvider(ConfigTable):
     """Files instead of a provider: nothing is sent."""
 
-    folder: str = "outbox"
+    folder: OwnFolder = "outbox"
 
 
 class Providers(ConfigTable):
@@ -359,9 +369,13 @@ class Silence(ConfigTable):
 
 
 class NudgeSettings(ConfigTable):
-    """How to alert an owner besides email and text: a command that reads JSON from its standard input."""
+    """How to alert an owner besides email and text: a command that reads JSON from its standard input.
+
+    `env` names the environment variables that it gets besides PATH, HOME, TZ and the locale.
+    """
 
     command: tuple[Line, ...] = ()
+    env: tuple[VariableName, ...] = ()
 
 
 class EmailChannel(ConfigTable):

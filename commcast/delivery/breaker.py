@@ -30,14 +30,16 @@ class CircuitBreaker:
     """What the answers so far mean for a run.
 
     `patience` is how many requests may fail in a row, `batch` how many readers a request carries. `refused`
-    is the provider's reason if it refuses us as a whole, `down` if it takes nothing, else "". `is_silent`
-    means that it is down because answers were lost, each of which costs a reader; `accepts` that it has
-    accepted somebody. `chance` gives numbers from 0 to 1, so that many processes don't all come back at once.
+    is the provider's reason if it refuses us as a whole, `refused_some` if it refuses us for some readers,
+    `down` if it takes nothing, else "". `is_silent` means that it is down because answers were lost, each of
+    which costs a reader; `accepts` that it has accepted somebody. `chance` gives numbers from 0 to 1, so that
+    many processes don't all come back at once.
     """
 
     patience: int
     batch: int = 1
     refused: str = ""
+    refused_some: str = ""
     down: str = ""
     refuses_everybody: bool = False
     is_silent: bool = False
@@ -67,17 +69,21 @@ class CircuitBreaker:
 
     def heed(self, outcome: Outcome, request: int) -> None:
         """Take one answer into account. `request` is the number of the request that it answers."""
+        for_one = outcome.blame is Blame.ACCOUNT_FOR_ONE
+        if for_one:
+            self.refused_some = self.refused_some or outcome.detail or NO_REASON
         if outcome.kind is OutcomeKind.ACCEPTED:
             self._failed_in_row = self._unknown_in_row = self._unclear_in_row = 0
             self.accepts = True
         elif outcome.kind is OutcomeKind.REJECTED:
             self._failed_in_row = self._unknown_in_row = self._unclear_in_row = 0
-            self._heed_refusal(outcome)
+            if not for_one:
+                self._heed_refusal(outcome)
         elif outcome.kind is OutcomeKind.UNKNOWN or outcome.blame is Blame.PROVIDER:
             self._heed_failure(outcome, request)
         elif outcome.blame is Blame.ACCOUNT:
             self.refused = self.refused or outcome.detail or NO_REASON
-        elif outcome.blame is Blame.UNCLEAR:
+        elif for_one or outcome.blame is Blame.UNCLEAR:
             self._unclear, self._unclear_in_row = outcome.detail or NO_REASON, self._unclear_in_row + 1
             if self._unclear_in_row >= min(FAILURES_IN_A_ROW, self.patience):
                 self.refused = self.refused or self._unclear
@@ -94,7 +100,7 @@ class CircuitBreaker:
             return min(named + min(named / 10, _LATEST_AFTER) * self.chance(), LONGEST_RETRY)
         if outcome.blame is Blame.RECIPIENT:
             return 0.0 if outcome.detail == NOT_BEGUN else GREYLISTED
-        if outcome.blame is Blame.UNCLEAR:
+        if outcome.blame in {Blame.UNCLEAR, Blame.ACCOUNT_FOR_ONE}:
             return NEXT_IN_LINE
         # Seconds, not minutes: somebody waits at the shell, and the next tick tries again anyway.
         return min(2.0 ** (self._failed_in_row // 4), 8.0) * (1 + self.chance()) / 2

@@ -368,6 +368,7 @@ def correction_of(incident: Incident, wrong_words: WrongWords) -> Correction:
         wrong=wrong_words.said,
         right=update.right or "",
         timeframe=update.timeframe if wrong_words.is_timeframe else None,
+        ended=update.ended if wrong_words.is_end else None,
         is_short=wrong_words.channel is Channel.SMS,
     )
 

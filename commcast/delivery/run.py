@@ -41,8 +41,9 @@ class Ended:
 
     `expired` counts readers who could not be told in time. `waiting` is how many stay pending, `next_try`
     when the first of them may go; `planned` of them wait because others are told first, until `planned_at`.
-    `stopped_by` says who stopped it. `refused` is the provider's reason if it refuses us as a whole, `down`
-    its reason if it takes nothing now. `interrupted` means that a signal ended the run.
+    `stopped_by` says who stopped it. `refused` is the provider's reason if it refuses us as a whole,
+    `refused_some` if it refuses us for some readers, `down` its reason if it takes nothing now. `interrupted`
+    means that a signal ended the run.
     """
 
     provider: str = ""
@@ -54,6 +55,7 @@ class Ended:
     planned_at: datetime | None = None
     stopped_by: str = ""
     refused: str = ""
+    refused_some: str = ""
     refuses_everybody: bool = False
     down: str = ""
     interrupted: bool = False
@@ -168,6 +170,7 @@ class BroadcastRun:
             await self._cancel_tasks()
             self._thread.shutdown()
             self.ended.refused, self.ended.down = self._breaker.refused, self._breaker.down
+            self.ended.refused_some = self._breaker.refused_some
             self.ended.refuses_everybody = self._breaker.refuses_everybody
             self.ended.interrupted = self.halt.is_set()
         if self._broken is not None:

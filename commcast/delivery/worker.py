@@ -48,7 +48,7 @@ class TakenOver:
 
 
 class Trouble(NamedTuple):
-    """A provider that refuses us as a whole, so that a person has to act, or that takes nothing for now."""
+    """A provider that refuses us, as a whole or for some readers, so that a person has to act, or is down."""
 
     provider: str
     why: str
@@ -87,16 +87,21 @@ class Delivered:
         self.expired += ended.expired
         self.stopped_by = self.stopped_by or ended.stopped_by
         self.refuses_everybody = self.refuses_everybody or ended.refuses_everybody
-        for why, refuses in ((ended.refused, True), (ended.down, False)):
-            trouble = Trouble(ended.provider, why, refuses)
-            if why and trouble not in self.troubles:
-                self.troubles.append(trouble)
+        self._note(ended.provider, ended.refused, refuses=True)
+        self._note(ended.provider, ended.refused_some, refuses=True)
+        self._note(ended.provider, ended.down, refuses=False)
 
     def hand_on(self, ended: Ended, takeover: TakenOver) -> None:
         """Count a run whose remaining messages another provider takes over."""
         self.outcomes.update(ended.outcomes)
         self.expired += ended.expired
         self.taken_over.append(takeover)
+        self._note(ended.provider, ended.refused_some, refuses=True)
+
+    def _note(self, provider: str, why: str, *, refuses: bool) -> None:
+        trouble = Trouble(provider, why, refuses)
+        if why and trouble not in self.troubles:
+            self.troubles.append(trouble)
 
     @property
     def handed_over(self) -> int:
@@ -170,7 +175,7 @@ class Worker:
         broadcasts, is_claimed = self._open_now(incident)
         if is_claimed:
             with self.ledger.write() as connection:
-                delivered.lost = settle_lost(connection, self.clock())
+                delivered.lost = settle_lost(connection, self.clock(), incident)
             broadcasts, _ = self._open_now(incident)
         if not broadcasts:
             return delivered
@@ -191,10 +196,10 @@ class Worker:
         return delivered
 
     def _open_now(self, incident: str) -> tuple[dict[Broadcast, int], bool]:
-        """Return the open broadcasts with how many wait in each, and whether anything at all is claimed."""
+        """Return the open broadcasts with how many wait in each, and whether anything is claimed."""
         with self.ledger.read() as connection:
             found = {each: waiting(connection, each.id)[0] for each in open_broadcasts(connection, incident)}
-            return found, is_anything_claimed(connection)
+            return found, is_anything_claimed(connection, incident)
 
     async def _deliver(self, broadcasts: Mapping[Broadcast, int], delivered: Delivered) -> None:
         halt = asyncio.Event()

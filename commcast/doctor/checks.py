@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from commcast.config.load import load_config
-from commcast.doctor.lint import Findings, SampleRow, check_words
+from commcast.config.settings import CONFIG_NAME
+from commcast.doctor.lint import Findings, SampleRow, check_words, unread_files
 from commcast.errors import CommcastError, ExitCode, InputError
+from commcast.files import distrusted
 from commcast.incidents.load import load_incidents
 from commcast.ledger.location import check_file
 from commcast.ledger.oncall import handovers_of_all
@@ -105,6 +107,9 @@ def _lists_and_templates(config: Config, incidents: Sequence[Incident]) -> Itera
     broken = Findings()
     check_words(config, [each for each in incidents if not each.latest.is_end], listed, broken)
     yield _check("templates", broken, f"{broken.checked['templates']} can be used")
+    for fault in unread_files(config):
+        if fault.file.startswith("templates/"):
+            yield warn("templates", f"{fault.file}: {fault.what}", fault.remedy)
 
 
 def _opened(name: str, config: Config) -> SampleRow:
@@ -135,7 +140,8 @@ def _people(config: Config, incidents: Sequence[Incident]) -> Iterator[Check]:
         person, owner = "[people.dana] with name, email and phone", "owner: dana to the incident file"
         remedy = f"add {person} to commcast.toml, and {owner}"
         yield warn("people", "nobody can be nudged before a promise breaks: there is no [people]", remedy)
-    for name, what in variables_of(config).items():
+    passed = dict.fromkeys(config.nudge.env if config.nudge else (), "[nudge] env passes it to the command")
+    for name, what in (variables_of(config) | passed).items():
         yield secret(name, what)
     for person, what in _on_duty(config, incidents).items():
         found = reach(person, config, os.environ)
@@ -181,7 +187,10 @@ def _heartbeat(config: Config) -> Iterator[Check]:
 
 
 def _configuration(config: Config) -> Iterator[Check]:
-    yield ok("folder", str(config.folder.absolute()))
+    if fault := distrusted(config.folder, CONFIG_NAME):
+        yield fail("folder", str(fault), "", ExitCode.INPUT)
+    else:
+        yield ok("folder", str(config.folder.absolute()))
     zone = config.zone
     yield ok("configuration", f"{len(config.audiences)} audiences, time zone {zone.key}")
     sms = config.channels.sms

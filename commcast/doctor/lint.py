@@ -137,12 +137,11 @@ def _meant_template(file: Path, config: Config) -> str:
         )
     }
     others = (path for path in (config.folder / "templates").rglob("*.j2") if path.is_file())
-    if (
-        _LOCALE.sub("", name) in known
-        or (shipped_templates() / name).exists()
-        or any(name.encode() in other.read_bytes() for other in others)
-    ):
+    if any(name.encode() in other.read_bytes() for other in others):
         return ""
+    text = file.with_name(file.name.replace("email.html.j2", "email.txt.j2"))
+    if _LOCALE.sub("", name) in known or (shipped_templates() / name).exists():
+        return "" if (config.folder / text).exists() else f"add {text}: HTML goes with the text of its name"
     near = get_close_matches(name, sorted(known), 1)
     return f"did you mean templates/{near[0]}?" if near else "include it in a template, or move it elsewhere"
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import smtplib
-import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -31,14 +28,13 @@ if TYPE_CHECKING:
 Clock = Callable[[], datetime]  # gives aware now
 
 _REFUSED = ExitCode.REFUSED
-SMTP_PASSWORD = "COMMCAST_SMTP_PASSWORD"  # noqa: S105 - the variable's name, not a password
 KEYS_PAGE = "https://app.sendgrid.com/settings/api_keys"
 CONSOLE = "https://console.twilio.com"
 # The providers' own servers; anything else is somebody else, or a server for tests.
 _HOSTS = {"sendgrid": ("api.sendgrid.com", "api.eu.sendgrid.com"), "twilio": ("api.twilio.com",)}
 _TITLES = {"sendgrid": "SendGrid", "twilio": "Twilio", "smtp": "SMTP"}
 _SECRETS = {
-    "smtp": (SMTP_PASSWORD,),
+    "smtp": (registry.SMTP_PASSWORD,),
     "sendgrid": ("SENDGRID_API_KEY",),
     "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET"),
 }
@@ -53,7 +49,7 @@ _PARTS = {
 }
 
 
-_SECONDS = 10.0  # for one response of a mail server
+_SECONDS = 20.0  # for all that a mail server is asked
 _E164 = r"\+[1-9]\d{6,14}"
 _LONGEST_CODE = 8  # digits of a short code
 _LONGEST_NAME = 11  # characters of an alphanumeric sender, with at least one letter (Twilio)
@@ -154,30 +150,37 @@ def _refused_settings(config: Config, channel: Channel, clock: Clock) -> Iterato
 
 def _greeted(config: Config, channel: Channel, name: str, clock: Clock) -> Iterator[Check]:
     """Yield what a provider answers; nothing is sent, and nothing is changed there."""
-    if name == "smtp":
-        assert config.providers.smtp is not None  # noqa: S101 - load_config refuses smtp without settings
-        yield hello(config.providers.smtp, config.folder)
-        return
     yield from asyncio.run(_asked(config, channel, name, clock))
 
 
 async def _asked(config: Config, channel: Channel, name: str, clock: Clock) -> list[Check]:
-    asks, page = (_ask_sendgrid, KEYS_PAGE) if name == "sendgrid" else (_ask_twilio, CONSOLE)
+    asks: Any = {"smtp": _ask_relay, "sendgrid": _ask_sendgrid, "twilio": _ask_twilio}[name]
     found: list[Check] = []
     try:
-        records: Any = registry.records_for(config, name, clock)
-        assert records is not None  # noqa: S101 - both of them keep records
-        async with records:
-            async for check in asks(records, config):
+        relay = registry.relay_of(config) if name == "smtp" else None
+        asked: Any = relay or registry.records_for(config, name, clock)
+        async with asked:
+            async for check in asks(asked, config):
                 found.append(check)
-    except Refused as refusal:
-        remedy = "" if "https://" in str(refusal) else f"look at {page}"
-        if name == "sendgrid" and "refuses the key" in str(refusal):
-            remedy += " (or base_url is the other region's)"
-        found.append(fail(channel, str(refusal), remedy, _REFUSED))
-    except TryAgain as trouble:
-        found.append(fail(channel, str(trouble), "try again, or check base_url", trouble.exit_code))
+    except InputError as error:  # a certificate that cannot be read
+        found.append(fail(channel, error.faults[0].what, error.faults[0].remedy, _REFUSED))
+    except (Refused, TryAgain) as trouble:
+        what, remedy = str(trouble), "try again, or check base_url"
+        if name == "smtp":
+            what, _, remedy = what.partition("; ")
+        elif isinstance(trouble, Refused):
+            remedy = f"look at {KEYS_PAGE if name == 'sendgrid' else CONSOLE}" * ("https://" not in what)
+            if name == "sendgrid" and "refuses the key" in what:
+                remedy += " (or base_url is the other region's)"
+        found.append(fail(channel, what, remedy, trouble.exit_code))
     return found
+
+
+async def _ask_relay(relay: Any, config: Config) -> AsyncIterator[Check]:
+    smtp: Any = config.providers.smtp
+    await relay.greet(_SECONDS)
+    accepts = " and accepts the login" if smtp.user else ""
+    yield ok(Channel.EMAIL, f"{smtp.host}:{smtp.port} responds{accepts}")
 
 
 async def _ask_sendgrid(records: _SendGrid, config: Config) -> AsyncIterator[Check]:
@@ -273,73 +276,3 @@ def _readers_of_texts(config: Config) -> int:
             with suppress(InputError):
                 count += sum(1 for reader in open_recipients(name, config) if reader.key(Channel.SMS))
     return count
-
-
-def hello(smtp: SmtpProvider, folder: Path) -> Check:
-    """Connect as a run would, with STARTTLS and login if configured; no email is sent."""
-    where = f"{smtp.host}:{smtp.port}"
-    try:
-        context = ssl.create_default_context(cafile=str(folder / smtp.ca_file) if smtp.ca_file else None)
-    except (OSError, ValueError):
-        what = f"ca_file {smtp.ca_file!r} cannot be read as certificates"
-        return fail("email", what, 'write ca_file = "…": a PEM file, or leave it out', ExitCode.REFUSED)
-    try:
-        with _dialled(smtp, context) as server:
-            server.ehlo()
-            if smtp.security == "starttls":
-                server.starttls(context=context)
-                server.ehlo()
-            if smtp.user:
-                _log_in(server, smtp.user)
-            server.noop()
-    except (OSError, smtplib.SMTPException, ValueError) as error:
-        return _failed(smtp, where, error)
-    return ok("email", f"{where} responds{' and accepts the login' if smtp.user else ''}")
-
-
-def _dialled(smtp: SmtpProvider, context: ssl.SSLContext) -> smtplib.SMTP:
-    if smtp.security == "tls":
-        return smtplib.SMTP_SSL(smtp.host, smtp.port, timeout=_SECONDS, context=context)
-    return smtplib.SMTP(smtp.host, smtp.port, timeout=_SECONDS)
-
-
-def _log_in(server: smtplib.SMTP, user: str) -> None:
-    """Log in by one method: the library's `login` tries all, which counts as several failed logins."""
-    server.user, server.password = user, os.environ.get(SMTP_PASSWORD, "")
-    methods: dict[str, Any] = {
-        "PLAIN": server.auth_plain,
-        "LOGIN": server.auth_login,
-        "CRAM-MD5": server.auth_cram_md5,
-    }
-    offered = server.esmtp_features.get("auth", "").upper().split()
-    for name, method in methods.items():
-        if name in offered:
-            server.auth(name, method)
-            return
-    raise smtplib.SMTPAuthenticationError(504, "no known login method is offered")
-
-
-def _failed(smtp: SmtpProvider, where: str, error: Exception) -> Check:
-    """Return what a failed connection means. The answer to a login is left out: it may contain the login."""
-    if isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500:
-        remedy = f"check user and {SMTP_PASSWORD}"
-        return fail("email", f"{where} refuses the login of {smtp.user}", remedy, ExitCode.REFUSED)
-    if isinstance(error, smtplib.SMTPNotSupportedError):
-        remedy = 'write security = "tls" with port = 465, or use a port that offers it'
-        return fail("email", f"{where} offers no STARTTLS", remedy, ExitCode.REFUSED)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        what = f"the certificate of {where} is not trusted: {error.verify_message}"
-        remedy = 'write ca_file = "…" with its CA certificates, or correct host'
-        return fail("email", what[:200], remedy, ExitCode.REFUSED)
-    what = f"{where} does not respond correctly: {_why(error)}"
-    if isinstance(error, smtplib.SMTPAuthenticationError):
-        what = f"{where} does not accept logins now"
-    remedy = 'check host, port, security ("tls" for port 465, "starttls" for 587), and the network'
-    return fail("email", what[:200], remedy, ExitCode.TRY_AGAIN)
-
-
-def _why(error: Exception) -> str:
-    """Return in plain words why a connection failed."""
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return "no TLS connection" if isinstance(error, ssl.SSLError) else str(error)

@@ -23,7 +23,7 @@ MOST_UPDATES = 1_000
 # Keys whose value is a sentence: YAML must not cut it at " #".
 _SENTENCE_KEYS = {
     *("title", "issue", "resolution", "scope", "action", "internal", "nothing_new", "because"),
-    *("wrong", "right", "fixed", "remains", "if_it_persists", "offer"),
+    *("wrong", "right", "fixed", "remains", "if_it_persists", "offer", "postmortem"),
 }
 
 
@@ -44,7 +44,6 @@ def _one_line(text: str) -> str:
 
 
 def _link_or_words(text: str) -> str:
-    text = _one_line(text)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S", text) and not re.match(r"https?://[^/\s]", text):
         raise ValueError("is not a web address; write https://…, or plain text")
     return text
@@ -150,8 +149,8 @@ class IncidentFile(_File):
         None, description="Short enough to say on the phone; left out: the file's name"
     )
     started: Moment | None = Field(None, description="When it began; left out: the first update's `at`")
-    postmortem: Annotated[OneLine, AfterValidator(_link_or_words)] | None = Field(
-        None, description="Where the review is, or when it will be there"
+    postmortem: Annotated[Sentence, AfterValidator(_link_or_words)] | None = Field(
+        None, description="After the end: the review itself, or where it is, or when it will be there"
     )
     dedupe_key: OneLine | None = Field(None, description="The alert that opened it, so that it opens once")
 

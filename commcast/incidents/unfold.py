@@ -288,7 +288,8 @@ class Unfolding:
             known = ", ".join(sorted(_STATUSES[kind]))
             self._fault(where, f"{status} is not a status of kind {kind}", f"write one of {known}")
         elif self.said.ended and status is not Status.REOPENED and not (entry.corrects and status is before):
-            self._fault(where, f"only reopened may follow {before}", "write status: reopened, or a new file")
+            remedy = "write status: reopened, or a new file; for a review, postmortem: at the top"
+            self._fault(where, f"only reopened may follow {before}", remedy)
         elif status is Status.REOPENED and before is not Status.REOPENED and not self.said.ended:
             remedy = "write investigating, identified or monitoring"
             self._fault(where, "reopened may only follow an end", remedy)

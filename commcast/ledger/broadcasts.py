@@ -24,7 +24,7 @@ from commcast.ledger.tables import (
     given_up,
     insert_unless_there,
 )
-from commcast.model.incident import END_STATUSES
+from commcast.model.incident import END_STATUSES, Status
 from commcast.model.release import ELSEWHERE
 
 _broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
@@ -60,8 +60,22 @@ def _supersede(connection: Connection, broadcast: Broadcast, now: datetime, *, e
     )
 
 
+_REACHED = (Status.RESOLVED, Status.COMPLETED)
+
+
 def _spare_the_untold(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
-    """Skip the end for people whose earlier messages all still wait: they were never told that it began."""
+    """Skip the end for people whose earlier messages all still wait: they were never told that it began.
+
+    If nobody on the channel was, because its provider took nothing, a real end concerns them all.
+    """
+    of_it = (_release.c.incident == broadcast.incident, _release.c.number == broadcast.number)
+    status = connection.execute(select(_release.c.status).where(*of_it)).scalar_one_or_none()
+    # Those who sleep, or wait because others are told first, wait for no provider.
+    waits_its_turn = and_(_delivery.c.attempts == 0, _delivery.c.not_before.is_not(None))
+    knows = (_delivery.c.state.in_((*MAYBE_TOLD, State.HELD)), _delivery.c.doubted == 1, waits_its_turn)
+    is_known = select(_delivery.c.id).where(*_earlier(broadcast), or_(*knows)).limit(1)
+    if status in _REACHED and connection.execute(is_known).first() is None:
+        return
     ways_of_release = select(_release.c.how).where(_release.c.incident == broadcast.incident)
     if ELSEWHERE in connection.execute(ways_of_release).scalars():
         return  # some were told before this ledger began, and it doesn't know who
@@ -290,10 +304,10 @@ def open_broadcasts(connection: Connection, incident: str | None = None) -> tupl
     return tuple(_from_row(row) for row in rows)
 
 
-def is_anything_claimed(connection: Connection) -> bool:
-    """Return whether any process, living or dead, has claimed a delivery."""
-    claimed = select(_delivery.c.id).where(IS_OPEN, _delivery.c.state == State.CLAIMED).limit(1)
-    return connection.execute(claimed).first() is not None
+def is_anything_claimed(connection: Connection, incident: str) -> bool:
+    """Return whether any process, living or dead, has claimed a delivery of an incident."""
+    claimed = (IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident)
+    return connection.execute(select(_delivery.c.id).where(*claimed).limit(1)).first() is not None
 
 
 def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[HeldRow, ...]:

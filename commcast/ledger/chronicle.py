@@ -59,7 +59,8 @@ class ReleaseRecord:
 class Promised:
     """How many readers of an audience were promised another message by a time, and how many got it.
 
-    `gone` opted out or were refused for good before it; for `in_time` a later message was accepted by then.
+    `gone` opted out or were refused for good before it; for `in_time` a later message was accepted within its
+    minute.
     `first_at` and `last_at` are when later messages were accepted (None: no later message reached anybody).
     """
 
@@ -150,7 +151,7 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
             c.next_update_by,
             func.count(),
             func.sum(has_gone),
-            func.sum(case((one.c.next_at <= c.next_update_by, 1), else_=0)),
+            func.sum(case((_minute(one.c.next_at) <= _minute(c.next_update_by), 1), else_=0)),
             func.min(one.c.next_at),
             func.max(one.c.next_at),
         )
@@ -179,7 +180,7 @@ def read_stated(connection: Connection, scope: Scope) -> dict[tuple[str, str, st
 def read_texts(connection: Connection, scope: Scope) -> tuple[TextsAt, ...]:
     """Count texts by the reader's time zone and the minute they were accepted in."""
     d, c = _delivery.c, _composition.c
-    minute = type_coerce(func.substr(ended_at(), 1, len("2026-11-21T09:05")).concat("+00:00"), Time)
+    minute = type_coerce(_minute(ended_at()).concat("+00:00"), Time)
     rows = connection.execute(
         select(d.incident, d.audience, c.zone, minute, func.count())
         .join(_composition, c.id == d.composition)
@@ -187,6 +188,11 @@ def read_texts(connection: Connection, scope: Scope) -> tuple[TextsAt, ...]:
         .group_by(d.incident, d.audience, c.zone, minute)
     )
     return tuple(TextsAt(*row) for row in rows)
+
+
+def _minute(at: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return the minute of a stored time: readers were promised minutes, so seconds break nothing."""
+    return func.substr(at, 1, len("2026-11-21T09:05"))
 
 
 def _promises_time() -> ColumnElement[bool]:

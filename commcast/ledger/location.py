@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import sqlite3
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ from typing import IO
 from sqlalchemy.exc import DBAPIError
 
 from commcast.errors import LedgerError, TryAgain
+from commcast.files import TRUSTED_OWNERS, is_named_safe
 
 BUSY_SECONDS = 10.0  # how long to wait for a locked ledger before exit 75
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
@@ -39,6 +41,15 @@ class FailedDisk(LedgerError):
     After a failed fsync the system may have dropped data, and the next fsync succeeds all the same. So a
     process that gets this writes nothing more; a new one sees what really is on the disk.
     """
+
+
+def gone_meanwhile(path: Path) -> FailedDisk:
+    """Return the error for a ledger that somebody took away while it was open."""
+    return FailedDisk(
+        f"{path}: was deleted, moved or replaced while it was in use. What was sent since then is not on "
+        "record, and nothing more is sent. Put it back as it was; or restore a backup, and: commcast doctor "
+        "--adopt-ledger"
+    )
 
 
 @contextmanager
@@ -86,12 +97,13 @@ def _trouble(at: Path, name: str, said: str, *, is_copy: bool) -> str:
 
 
 def _failed(how: str) -> str:
-    return f"reading or writing failed ({how}); check the disk first, then run the same command again"
+    stands = ": a yes may stand all the same, and then the next tick sends it" if "FSYNC" in how else ""
+    return f"reading or writing failed ({how}){stands}; check the disk first, then run the same command again"
 
 
 def _full_for_copy(copy: Path) -> str:
     return (
-        f"there is no room to read it: its copy goes to {copy.parent.parent} ({_free_words(copy)}); "
+        f"there is no room to read it: its copy goes to {copy.parent} ({_free_words(copy)}); "
         "make room there, or set TMPDIR to another folder"
     )
 
@@ -100,14 +112,17 @@ def _full(path: Path) -> str:
     return f"the disk is full ({_free_words(path)}); make room and run the same command again"
 
 
+def _free(path: Path) -> int | None:
+    return free_bytes(path.parent if os.path.lexists(path.parent) else path.parents[1])
+
+
 def _free_words(path: Path) -> str:
-    free = free_bytes(path.parent if os.path.lexists(path.parent) else path.parents[1])
+    free = _free(path)
     return "free space unknown" if free is None else f"{free} bytes free"
 
 
 def _has_next_to_nothing(path: Path) -> bool:
-    free = free_bytes(path.parent if os.path.lexists(path.parent) else path.parents[1])
-    return free is not None and free < _NEXT_TO_NOTHING
+    return (free := _free(path)) is not None and free < _NEXT_TO_NOTHING
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -116,15 +131,6 @@ def free_bytes(folder: Path) -> int | None:
         return shutil.disk_usage(folder).free
     except OSError:
         return None
-
-
-@contextmanager
-def room_for_copy(path: Path) -> Iterator[Path]:
-    """Yield a private folder for a copy of the ledger at `path`. Raises LedgerError if none can be made."""
-    with telling_of_copy(path):
-        room = tempfile.TemporaryDirectory(prefix="commcast-")
-    with room as folder:
-        yield Path(folder)
 
 
 @contextmanager
@@ -147,21 +153,34 @@ def _reason(path: Path, error: OSError) -> str:
     return f"it needs {needs} bytes, and {room} has {free_bytes(Path(room))} free"
 
 
-def copy_ledger(path: Path, copy: Path) -> None:
-    """Copy a ledger and its write-ahead log in one consistent state, even while another process writes.
+def copy_ledger(path: Path, copy: IO[bytes]) -> None:
+    """Write a ledger, with all that its log has committed, into a file, while others may write to it.
 
-    Raises TryAgain if it never holds still.
+    The copy needs no log of its own. Raises TryAgain if the ledger never holds still.
     """
-    log, copied_log = _log(path), _log(copy)
+    log = _log(path)
     for _ in range(20):
         before = _state(path, log)
-        shutil.copyfile(path, copy)
-        copied_log.unlink(missing_ok=True)
-        if log.exists():
-            shutil.copyfile(log, copied_log)
+        copy.seek(0)
+        copy.truncate()
+        with path.open("rb") as source:
+            shutil.copyfileobj(source, copy)
+        places, page, count = _committed(path)
+        if places:
+            with suppress(FileNotFoundError), log.open("rb") as newer:
+                for number, at in places.items():
+                    newer.seek(at)
+                    copy.seek((number - 1) * page)
+                    copy.write(newer.read(page))
+            copy.truncate(count * page)
+        copy.seek(_JOURNAL_KIND)
+        copy.write(b"\1\1")
         if _state(path, log) == before:
             return
     raise TryAgain(f"{path}: is being written constantly; try again in a moment")
+
+
+_JOURNAL_KIND = 18  # where the header says how to write and to read: 2 with a log, 1 without
 
 
 def _log(path: Path) -> Path:
@@ -220,37 +239,50 @@ def lost_commits(path: Path) -> bool:
     return lost and _read_index(beside) == index  # otherwise somebody has started to use it
 
 
-def pages_in_log(path: Path) -> set[int]:
-    """Return the numbers of the ledger's pages that are in its log, whole or not."""
-    pages: set[int] = set()
-    try:
-        with _log(path).open("rb") as log:
-            head = log.read(_LOG_HEADER)
-            if len(head) < _LOG_HEADER or head[:4] not in _MAGIC:
-                return pages
-            page = int.from_bytes(head[8:12], "big")
-            while len(frame := log.read(_FRAME_HEADER)) == _FRAME_HEADER and frame[8:16] == head[16:24]:
-                pages.add(int.from_bytes(frame[:4], "big"))
-                log.seek(page, os.SEEK_CUR)
-    except OSError:
-        return pages
-    return pages
+def _committed(path: Path) -> tuple[dict[int, int], int, int]:
+    """Return where in its log the newest content of each page is, the pages' size, and how many there are.
+
+    Only up to the last commit. An index of this boot says where that is; without one, checksums do.
+    """
+    places: dict[int, int] = {}
+    new: dict[int, int] = {}
+    page = pages = 0
+    with suppress(OSError), _log(path).open("rb") as log:
+        head = log.read(_LOG_HEADER)
+        page = int.from_bytes(head[8:12], "big")
+        beside = path.with_name(path.name + "-shm")
+        index = _read_index(beside, even_if_open=True) if sys.platform == "linux" else None
+        known = index.frames if index and index.salt == head[16:24] and _is_of_this_boot(index) else None
+        for number, count, _ in itertools.islice(_frames(log, checked=known is None), known):
+            new[number] = log.tell() - page
+            if count:  # the last frame of a commit
+                places.update(new)
+                new, pages = {}, count
+    return places, page, pages
+
+
+def _frames(log: IO[bytes], *, checked: bool = True) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Yield (page, pages in all if it ends a commit, checksum) of each frame, up to the first not whole."""
+    log.seek(0)
+    head = log.read(_LOG_HEADER)
+    order, size = _MAGIC.get(head[:4]), _FRAME_HEADER + int.from_bytes(head[8:12], "big")
+    if order is None or len(head) < _LOG_HEADER:
+        return
+    found = struct.unpack(">2I", head[24:])
+    while len(frame := log.read(size)) == size and frame[8:16] == head[16:24]:
+        if checked:
+            found = _checksum(frame[:8] + frame[_FRAME_HEADER:], order, found)
+            if found != struct.unpack(">2I", frame[16:24]):
+                return
+        number, count = struct.unpack(">2I", frame[:8])
+        yield number, count, found
 
 
 def _lacks(log: IO[bytes], index: _Index) -> bool:
-    head = log.read(_LOG_HEADER)
-    if len(head) < _LOG_HEADER or head[16:24] != index.salt:
+    if log.read(_LOG_HEADER)[16:24] != index.salt:
         return _is_of_this_boot(index)
-    order = _MAGIC.get(head[:4])
-    if order is None:
-        return True
-    found = struct.unpack(">2I", head[24:32])
-    for _ in range(index.frames):
-        frame = log.read(_FRAME_HEADER + index.page)
-        if len(frame) < _FRAME_HEADER + index.page or frame[8:16] != index.salt:
-            return True
-        found = _checksum(frame[:8] + frame[_FRAME_HEADER:], order, found)
-    return found != index.checksum
+    sums = [found for *_, found in itertools.islice(_frames(log), index.frames)]
+    return len(sums) < index.frames or sums[-1] != index.checksum
 
 
 def _is_of_this_boot(index: _Index) -> bool:
@@ -258,11 +290,11 @@ def _is_of_this_boot(index: _Index) -> bool:
     return index.written_at > time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _read_index(path: Path) -> _Index | None:
+def _read_index(path: Path, *, even_if_open: bool = False) -> _Index | None:
     """Return what an index says; None if it is missing or incomplete, or somebody has it open."""
     try:
         with path.open("rb") as file:
-            if _is_locked(file):
+            if not even_if_open and _is_locked(file):
                 return None
             head, written_at = file.read(2 * _WAL_HEADER.size + 4), os.fstat(file.fileno()).st_mtime
     except OSError:
@@ -295,7 +327,7 @@ def _is_open_here(path: Path) -> bool:
     return False
 
 
-def _checksum(data: bytes, order: str, start: tuple[int, int]) -> tuple[int, int]:
+def _checksum(data: bytes, order: str, start: tuple[int, ...]) -> tuple[int, ...]:
     first, second = start
     words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
     for one, two in zip(words, words, strict=True):
@@ -337,10 +369,7 @@ def check_file(path: Path) -> None:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode):
             raise LedgerError(f"{path}: is not a plain file; put the ledger itself there")
-        if found.st_uid not in {os.getuid(), 0}:
-            raise LedgerError(f"{path}: belongs to another user; run commcast as that user")
-        if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
-            path.chmod(0o600)
+        _close_to_others(path, found, path.parents[1], 0o600)
     _check_content(path, found.st_size)
 
 
@@ -349,12 +378,16 @@ def check_folder(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise LedgerError(f"{folder}: is a link or not a folder; put a real folder there")
-    if found.st_uid not in {os.getuid(), 0}:
-        raise LedgerError(f"{folder}: belongs to another user; run commcast as that user")
-    if stat.S_IMODE(found.st_mode) & 0o002:
+    if found.st_mode & stat.S_IWOTH and not is_named_safe(folder.parent):
         raise LedgerError(f"{folder}: anybody may write in it; fix it with: chmod 700 {folder}")
+    _close_to_others(folder, found, folder.parent, 0o700)
+
+
+def _close_to_others(path: Path, found: os.stat_result, desk: Path, mode: int) -> None:
+    if found.st_uid not in TRUSTED_OWNERS and not is_named_safe(desk):
+        raise LedgerError(f"{path}: belongs to another user; run commcast as that user")
     if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
-        folder.chmod(0o700)
+        path.chmod(mode)
 
 
 def _check_content(path: Path, size: int) -> None:
@@ -373,5 +406,5 @@ def _check_content(path: Path, size: int) -> None:
     # The page count in the header is only valid if both change counters agree (SQLite file format, 1.3.7).
     # An interrupted checkpoint (killed, or no room) has not written all pages: the log has the rest.
     is_short = head[24:28] == head[92:96] and pages * page > size
-    if is_short and not pages_in_log(path).issuperset(range(size // page + 1, pages + 1)):
+    if is_short and not set(range(size // page + 1, pages + 1)) <= _committed(path)[0].keys():
         raise LedgerError(f"{path}: is cut short ({size} of {pages * page} bytes); {_RESTORE}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -221,8 +222,20 @@ LOOKED_BACK, MOST_LOOKED_AT = timedelta(days=1), 500
 _tick = tables.tick
 
 
-def record_tick(connection: Connection, now: datetime) -> None:
-    """Record that a tick ran on this host."""
+_OF_DRAFTS = tables.meta.c.name == "drafts"
+
+
+def read_drafts(connection: Connection) -> dict[str, datetime]:
+    """Return since when each draft waits that the last tick saw, by "incidents/pay7.yaml:1"."""
+    kept = connection.execute(select(tables.meta.c.value).where(_OF_DRAFTS)).scalar_one_or_none()
+    return {name: datetime.fromisoformat(at) for name, at in json.loads(kept or "{}").items()}
+
+
+def record_tick(connection: Connection, now: datetime, drafts: Mapping[str, datetime]) -> None:
+    """Record that a tick ran on this host, and since when the `drafts` wait that it saw."""
+    kept = json.dumps(drafts, default=datetime.isoformat)
+    connection.execute(delete(tables.meta).where(_OF_DRAFTS))
+    connection.execute(insert(tables.meta).values(name="drafts", value=kept))
     host = current_owner().partition("|")[0]
     made = connection.execute(insert(_tick).values(at=now, host=host).returning(_tick.c.id))
     connection.execute(delete(_tick).where(_tick.c.id <= made.scalar_one() - TICKS_KEPT))
@@ -252,7 +265,7 @@ class TickSnapshot:
 
     `released` are the incidents with a release, `open` those of them that have not ended, `unfinished` those
     with waiting deliveries. `judged` are the files found to be over. `nudged` and `handovers` belong to the
-    open incidents; `released_at` has the `at` of each released update.
+    open incidents; `released_at` has the `at` of each released update, `drafts` what `read_drafts` returns.
     """
 
     released: frozenset[str]
@@ -262,6 +275,7 @@ class TickSnapshot:
     nudged: Mapping[str, frozenset[str]]
     handovers: Mapping[str, tuple[Handover, ...]]
     released_at: Mapping[tuple[str, int], datetime]
+    drafts: Mapping[str, datetime]
 
 
 def tick_snapshot(connection: Connection, *, with_command: bool) -> TickSnapshot:
@@ -275,4 +289,5 @@ def tick_snapshot(connection: Connection, *, with_command: bool) -> TickSnapshot
         nudged=_nudges_of(connection, sorted(open_ones), with_command),
         handovers=handovers_of_all(connection, sorted(open_ones)),
         released_at=release_times(connection),
+        drafts=read_drafts(connection),
     )

@@ -38,7 +38,7 @@ def record_release(
             number=number,
             digest=digest(incident, update),
             at=update.at,
-            title=incident.title,
+            title=incident.title_as_of(update),
             status=update.status.value,
             severity=update.severity,
             next_update_by=next_update_by,
@@ -154,11 +154,9 @@ def merged_into(connection: Connection, incident: str) -> tuple[str, ...]:
 
 
 def title_of(connection: Connection, incident: str) -> str:
-    """Return an incident's title as it was first released, "" if it never was."""
-    title = connection.execute(
-        select(_release.c.title).where(_release.c.incident == incident).order_by(_release.c.number).limit(1)
-    ).scalar_one_or_none()
-    return title or ""
+    """Return an incident's title as it was last released, "" if it never was."""
+    titles = select(_release.c.title).where(_release.c.incident == incident)
+    return connection.execute(titles.order_by(_release.c.number.desc()).limit(1)).scalar() or ""
 
 
 _broadcast, _delivery, _judged = tables.frozen_broadcast, tables.delivery, tables.judged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import socket
@@ -135,24 +136,44 @@ def current_owner() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Return True if `owner` ran on this host and is certainly not running any more.
+    """Return True if `owner` ran on this machine and is certainly not running any more.
 
-    False for a living process, and for one on another host or in another container: their claims end with
-    their lease.
+    Otherwise its claims end with their lease.
+    """
+    return runs(owner) is False
+
+
+def runs(owner: str) -> bool | None:
+    """Return whether a process is running; None if that cannot be known here.
+
+    A host name alone proves nothing: two machines may share one. Nor does a machine's id in a container: its
+    image may have brought it.
     """
     here, pid, started = owner.rsplit("|", 2)
-    host, boot, space = here.split("|")
-    own_host, own_boot, own_space = _here().split("|")
-    if host != own_host:
-        return False
-    if boot != own_boot:
-        return bool(boot and own_boot)
-    return space == own_space and _started(int(pid)) != started
+    (host, boot, space), (own_host, own_boot, own_space) = here.split("|"), _here().split("|")
+    machine, _, booted = boot.rpartition("/")
+    own_machine, _, own_booted = own_boot.rpartition("/")
+    if host != own_host or space != own_space or not booted:
+        return None
+    if booted == own_booted:
+        return _started(int(pid)) == started
+    return False if machine and machine == own_machine and space == _NO_CONTAINER else None
+
+
+_NO_CONTAINER = "pid:[4026531836]"  # the kernel's first process id namespace has this number (proc_ns.h)
 
 
 @cache
 def _here() -> str:
-    return f"{socket.gethostname()}|{_read('/proc/sys/kernel/random/boot_id')}|{_process_space()}"
+    """Return the host's name, "machine/boot" and the process id namespace; what is not known is "".
+
+    The machine's id is confidential (machine-id(5)): a digest of it tells machines apart as well.
+    """
+    machine, boot = _read("/etc/machine-id"), _read("/proc/sys/kernel/random/boot_id")
+    if not boot:  # macOS
+        boot = _said("sysctl", "-n", "kern.bootsessionuuid")
+    digest = machine and hashlib.sha256(f"commcast {machine}".encode()).hexdigest()[:12]
+    return f"{socket.gethostname()}|{digest}/{boot}|{_process_space()}"
 
 
 def _process_space() -> str:
@@ -170,10 +191,14 @@ def _started(pid: int) -> str:
         _, _, rest = _read(f"/proc/{pid}/stat").rpartition(")")
         fields = rest.split()
         return fields[19] if len(fields) > 19 and fields[0] not in {"Z", "X"} else ""
-    found = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip()
+    return _said("ps", "-o", "lstart=", "-p", str(pid))
+
+
+def _said(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _read(path: str) -> str:
@@ -221,19 +246,26 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: 
         )
 
 
-def settle_lost(connection: Connection, now: datetime) -> int:
-    """Mark claims unknown whose process is dead or whose lease has run out; return how many."""
-    owners = connection.execute(
-        select(_delivery.c.owner).where(IS_OPEN, _delivery.c.state == State.CLAIMED).distinct()
-    ).scalars()
+def are_claims_ours(connection: Connection, incident: str) -> bool:
+    """Return whether all that have claimed deliveries of an incident did so on this machine.
+
+    What one of them has not settled yet it settles, or the next run does.
+    """
+    claimed = (IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident)
+    owners = connection.execute(select(_delivery.c.owner).where(*claimed).distinct()).scalars()
+    return all(runs(owner) is not None for owner in owners)
+
+
+def settle_lost(connection: Connection, now: datetime, incident: str | None = None) -> int:
+    """Mark claims (of one incident) unknown whose process is dead or whose lease has run out; count them."""
+    claimed = [IS_OPEN, _delivery.c.state == State.CLAIMED]
+    if incident is not None:
+        claimed.append(_delivery.c.incident == incident)
+    owners = connection.execute(select(_delivery.c.owner).where(*claimed).distinct()).scalars()
     dead = [owner for owner in owners if is_dead(owner)]
     lost = connection.execute(
         update(_delivery)
-        .where(
-            IS_OPEN,
-            _delivery.c.state == State.CLAIMED,
-            or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= now),
-        )
+        .where(*claimed, or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= now))
         .values(state=State.UNKNOWN, reason=NO_ANSWER, changed_at=now)
         .returning(_delivery.c.id)
     )

@@ -8,8 +8,9 @@ import secrets
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select,
 from sqlalchemy.pool import QueuePool
 
 from commcast.errors import LedgerError
+from commcast.files import sign_of
 from commcast.ledger import tables
 from commcast.ledger.backups import (
     BackupMark,
@@ -34,10 +36,10 @@ from commcast.ledger.location import (
     check_file,
     check_folder,
     copy_ledger,
+    gone_meanwhile,
     is_there,
     lost_commits,
     named_errors,
-    room_for_copy,
     telling_of_copy,
 )
 
@@ -137,7 +139,7 @@ class Ledger:
     """An open ledger. `secret` is the key for Message-IDs and erasure hashes.
 
     `doubt` says why a copy for reading must not be sent from, "" if nothing speaks against it; a ledger open
-    for writing has none. `file` is what is open: `path`, or its copy.
+    for writing has none. `file` is what is open: `path`, or its copy; `inode` is its number on the disk.
     Use it from one thread at a time; `write` is one durable transaction, `read` sees one consistent state.
     """
 
@@ -147,6 +149,7 @@ class Ledger:
     secret: bytes = field(repr=False)
     file: Path
     doubt: str = ""
+    inode: int = 0
     _failed: list[FailedDisk] = field(default_factory=list, repr=False)
 
     @contextmanager
@@ -158,8 +161,11 @@ class Ledger:
         """
         if self._failed:
             raise self._failed[0]
-        with self.naming_errors(), self.engine.begin() as connection:
-            yield connection
+        with self.naming_errors():
+            with self.engine.begin() as connection:
+                yield connection
+            if not self._is_in_place:
+                raise LedgerError("")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -191,10 +197,17 @@ class Ledger:
         try:
             with named_errors(self.path, None if self.file == self.path else self.file):
                 yield
-        except FailedDisk as error:
-            self._failed.append(error)
-            self.engine.dispose()  # what such a connection says next can't be trusted
-            raise
+        except LedgerError as error:
+            found = error if self._is_in_place else gone_meanwhile(self.path)
+            if isinstance(found, FailedDisk):
+                self._failed.append(found)
+                self.engine.dispose()  # what such a connection says next can't be trusted
+            raise found from None
+
+    @property
+    def _is_in_place(self) -> bool:
+        """Whether what is open can still be found; what is written to a file without a name is lost."""
+        return sign_of(self.file)[1] == self.inode
 
 
 def ledger_path(folder: Path) -> Path:
@@ -236,22 +249,24 @@ def open_copy(path: Path, desk: str, *, any_desk: bool = False) -> Iterator[Ledg
     """Yield a private copy of the ledger for reading, None if there is no ledger.
 
     SQLite can't read a write-ahead log without touching its index file; with a copy the folder stays
-    byte-identical. With `any_desk` another desk's ledger is accepted.
+    byte-identical. The copy loses its name before it is filled, so that no kill can leave it behind. With
+    `any_desk` another desk's ledger is accepted.
     """
     if not is_there(path):
         yield None
         return
     check_file(path)
     lost, marks = lost_commits(path), read_marks(path, desk)
-    with room_for_copy(path) as folder:
-        copy = folder / LEDGER_NAME
+    with ExitStack() as stack:
         with telling_of_copy(path):
-            copy_ledger(path, copy)
-        ledger = _opened(path, copy, None if any_desk else desk)
-        try:
-            yield replace(ledger, doubt=_doubt(ledger, marks, lost=lost))
-        finally:
-            ledger.close()
+            handle, name = tempfile.mkstemp(prefix="commcast-")
+            with os.fdopen(handle, "wb") as copy:
+                nameless = [stack.enter_context(closing(_connect(Path(name)))) for _ in range(_AT_A_TIME)]
+                Path(name).unlink()
+                copy_ledger(path, copy)
+        ledger = _opened(path, Path(name), None if any_desk else desk, nameless)
+        stack.callback(ledger.close)
+        yield replace(ledger, doubt=_doubt(ledger, marks, lost=lost))
 
 
 def check_sound(ledger: Ledger) -> None:
@@ -363,15 +378,19 @@ def _make(made: Path, path: Path, desk: str, record: Callable[[Connection, str],
     return secret
 
 
-def _opened(path: Path, file: Path, desk: str | None) -> Ledger:
-    """Open `file` as the ledger at `path`; with None for `desk`, any desk's."""
-    engine = _engine(file)
+def _opened(path: Path, file: Path, desk: str | None, nameless: Sequence[sqlite3.Connection] = ()) -> Ledger:
+    """Open `file` as the ledger at `path`; with None for `desk`, any desk's.
+
+    `nameless` are the connections to a copy, which has no name any more.
+    """
+    engine = _engine(file, nameless)
     try:
         with named_errors(path, None if file == path else file):
             kept = read_identity(engine, path)
         if desk is not None:
             check_desk(path, kept.get("desk", ""), desk)
-        return Ledger(path, engine, kept.get("desk", ""), secret_of(path, kept), file)
+        desk = kept.get("desk", "")
+        return Ledger(path, engine, desk, secret_of(path, kept), file, inode=sign_of(file)[1])
     except BaseException:
         engine.dispose()  # leaves no log beside a file that is not ours
         raise
@@ -385,29 +404,36 @@ def _fill(connection: Connection, desk: str, secret: bytes) -> None:
     connection.execute(insert(tables.meta), [{"name": name, "value": value} for name, value in kept.items()])
 
 
-def _engine(path: Path) -> Engine:
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+_AT_A_TIME = 3  # connections
 
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _engine(path: Path, nameless: Sequence[sqlite3.Connection] = ()) -> Engine:
     # Pooled, because closing the last connection moves the whole log into the ledger.
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=2)
+    creator = iter(nameless).__next__ if nameless else partial(_connect, path)
+    kept = _AT_A_TIME if nameless else 1
+    size = {"poolclass": QueuePool, "pool_size": kept, "max_overflow": _AT_A_TIME - kept}
+    engine = create_engine("sqlite://", creator=creator, **size)
     # A signal while a connection is returned is raised anyway: the pool's own traceback is noise.
     logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
-    event.listen(engine, "connect", _set_pragmas)
+    event.listen(engine, "connect", partial(_set_pragmas, "memory" if nameless else "wal"))
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def _set_pragmas(connection: Any, _record: Any) -> None:
+def _set_pragmas(journal: str, connection: Any, _record: Any) -> None:
     # FULL: a claim is on disk before the first byte leaves; NORMAL in WAL could lose it in a power cut.
     # secure_delete: an erased address is overwritten, not left in a free page.
-    for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "secure_delete=on"):
+    for pragma in (f"journal_mode={journal}", "synchronous=full", "foreign_keys=on", "secure_delete=on"):
         connection.execute(f"pragma {pragma}")
 
 

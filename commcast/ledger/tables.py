@@ -146,7 +146,8 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 # desk: whose ledger this is. secret: keys of Message-IDs and erasure hashes; never leaves the ledger.
-# generation: a number that rises before a run's first delivery and after its last.
+# generation: a number that rises before a run's first delivery and after its last. drafts: since when each
+# draft waits, as ticks saw it.
 meta = Table("meta", metadata, *columns(String, "name", primary_key=True), *columns(String, "value"))
 
 release = Table(

@@ -49,7 +49,7 @@ class WrongWords(NamedTuple):
 
     `composition` is the ledger's number of that group's content, `by` the number of the update that corrects
     it. `said` is what was wrong, as these readers read it, `at` the time on their message (aware).
-    `is_timeframe` means that the expected end was wrong.
+    `is_timeframe` means that the expected end was wrong, `is_end` that it was the time of the end.
     """
 
     composition: int
@@ -59,6 +59,7 @@ class WrongWords(NamedTuple):
     said: str
     at: datetime
     is_timeframe: bool = False
+    is_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)

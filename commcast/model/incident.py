@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from commcast.model.text import put_title_right
 
 WORST_SEVERITY = 1
 MILDEST_SEVERITY = 4
@@ -66,6 +69,14 @@ MAINTENANCE_STATUSES = frozenset(
 )
 INCIDENT_STATUSES = frozenset(Status) - MAINTENANCE_STATUSES
 END_STATUSES = frozenset(map(Status, ("resolved", "retracted", "merged", "completed", "cancelled")))
+
+
+_CLAIMS = (Status.INVESTIGATING, Status.IDENTIFIED, Status.MONITORING)
+
+
+def goes_back(before: str, after: str) -> bool:
+    """Return whether a status takes back what the one before it claimed: a cause, or a fix, was found."""
+    return after in _CLAIMS and before in _CLAIMS[_CLAIMS.index(Status(after)) + 1 :]
 
 
 class Confidence(StrEnum):
@@ -197,9 +208,46 @@ class Incident(_Frozen):
     def latest(self) -> Update:
         return self.updates[-1]
 
+    def title_as_of(self, update: Update | None = None) -> str:
+        """Return the title as corrected up to an update, by default the last; the file keeps its own."""
+        title = self.title
+        for each in self.updates[: (update or self.latest).number]:
+            if each.corrects and each.wrong and each.right:
+                title = put_title_right(title, each.wrong, each.right)
+        return title
+
     def update(self, number: int) -> Update:
         """Return update `number` (from 1)."""
         return self.updates[number - 1]
+
+
+class _Dated(Protocol):
+    """What the time that something lasted is counted from."""
+
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def ended(self) -> datetime | None: ...
+    @property
+    def is_end(self) -> bool: ...
+
+
+def over_since(updates: Iterable[_Dated]) -> tuple[datetime | None, timedelta]:
+    """Return since when it is over, None if it is not, and how long it was over before it was reopened.
+
+    That is the time that the last end states, else its own. An end that follows an end is a correction: it
+    only moves the end if it states another time.
+    """
+    ended, between = None, timedelta()
+    for before, each in pairwise((None, *updates)):
+        assert each is not None  # noqa: S101 - only the first has none before it
+        if not each.is_end:
+            ended, between = None, between + (each.at - ended if ended else timedelta())
+        elif before is None or not before.is_end:
+            ended = each.ended or each.at
+        elif each.ended not in {None, each.at}:
+            ended = each.ended
+    return ended, between
 
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})

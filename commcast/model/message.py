@@ -143,12 +143,15 @@ class Blame(StrEnum):
     recipient  this address only; the others are not affected
     provider   the provider as a whole is down or busy: the next tick tries again (exit 75)
     account    our credentials, sender, limit or content: the broadcast stops at once (exit 78)
+    account for one  the same, but for this reader only, as in a region that we may not text: the others go
+               on, the run ends with exit 78
     unclear    this address or us, it does not say: the row waits, and several in a row are about us
     """
 
     RECIPIENT = "recipient"
     PROVIDER = "provider"
     ACCOUNT = "account"
+    ACCOUNT_FOR_ONE = "account for one"
     UNCLEAR = "unclear"
 
 

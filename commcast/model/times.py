@@ -250,6 +250,14 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _LETTERS = re.compile(r"[A-Z]{2,6}")
 
 
+CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
+
+
+def clocks_in(text: str) -> set[str]:
+    """Return the clock times that a text names, as 09:50."""
+    return {f"{int(hour):02}:{minute}" for hour, minute in CLOCK.findall(text)}
+
+
 def moment(at: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str, str]:
     """Return the aware time `at` in the forms that templates use, cut to the minute, in English.
 

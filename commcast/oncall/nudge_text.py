@@ -24,6 +24,8 @@ _HINTS = {
     "taken": "Where it stands:",
 }
 
+_DRAFT = "A draft is waiting for a yes"
+
 
 def nudge_context(
     config: Config, incident: Incident, nudge: Nudge, on_duty: str, now: datetime
@@ -34,7 +36,7 @@ def nudge_context(
         "organisation": {"name": config.organisation.name},
         "incident": {
             "id": incident.id,
-            "title": incident.title,
+            "title": incident.title_as_of(),
             "label": f"SEV-{latest.severity} " if incident.kind is Kind.INCIDENT else "",
         },
         "nudge": {
@@ -68,7 +70,7 @@ def command_document(
         "why": nudge.why,
         "organisation": config.organisation.name,
         "incident": incident.id,
-        "title": incident.title,
+        "title": incident.title_as_of(),
         "severity": incident.latest.severity,
         "people": list(people),
         "deadline": nudge.deadline.isoformat() if nudge.deadline else None,
@@ -81,7 +83,7 @@ def command_document(
 def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") -> str:
     """Return in one sentence what is due; `form` is how its time is written (`model.times.moment`)."""
     if nudge.deadline is None:
-        return nudge.note or "A draft is waiting for a yes"
+        return nudge.note or _DRAFT
     by = moment(nudge.deadline, config.zone, now)[form]
     left = nudge.deadline - now
     some = "" if set(nudge.audiences) <= set(nudge.held) else " to some"
@@ -90,6 +92,7 @@ def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") ->
     if left <= timedelta():
         held = f"Nobody wrote by {by}: a holding statement goes out late{some}"
     return {
+        "draft": f"{_DRAFT}; the first message {'is' if left > timedelta() else 'was'} due by {by}, {away}",
         "promise": f"An update is due by {by}, {away}",
         "held": held,
         "late": f"The promise of {by} is broken, {away}",

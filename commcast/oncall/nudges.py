@@ -27,7 +27,7 @@ from commcast.plan.notices import (
     name_of_promise,
     newest_released,
 )
-from commcast.plan.owed import owed
+from commcast.plan.owed import first_word_by, owed
 from commcast.plan.reasons import UPDATE_STALE
 
 
@@ -105,9 +105,12 @@ def nudges_due(
     about: there is no backlog.
     """
     found = []
-    if drafted and now - drafted[newest := max(drafted)] >= DRAFT_WAITS:
-        found.append(Nudge(nudge_id(Why.DRAFT, newest), Why.DRAFT, f"commcast send {incident.id}"))
     update = newest_released(incident, history)
+    if drafted and now - drafted[newest := max(drafted)] >= DRAFT_WAITS:
+        due = first_word_by(incident, config, min(drafted.values())) if update is None else None
+        late = bool(due and is_past(due, now))
+        name = nudge_id(Why.DRAFT, newest, *["late"] * late)
+        found.append(Nudge(name, Why.DRAFT, f"commcast send {incident.id}", due, backup_too=late))
     if update is not None and not update.is_end:
         case = _Moment(incident, update, history, lines, config, now)
         found += [*_of_promises(case), *_of_estimate(case), *_of_stale(case)]

@@ -37,7 +37,7 @@ def unreachable(person: str, config: Config, environ: Mapping[str, str]) -> tupl
     return faults
 
 
-def variables_of(config: Config) -> Mapping[str, str]:
+def variables_of(config: Config) -> dict[str, str]:
     """Return the environment variables that hold addresses, each with what: "the email of dana"."""
     return {
         value.removeprefix(_FROM_ENVIRONMENT): f"the {kind} of {person}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,6 +132,19 @@ class Plan:
             return tally_all(self.deliveries, reasons, self.following, keeper)
         except InputError as error:
             raise InputError(faults_in(self.deliveries, error, whole=True)) from None
+
+
+def drafted_at(config: Config, incident: Incident, number: int, seen: Mapping[str, datetime]) -> datetime:
+    """Return since when a draft is waiting: the time it gives, else when its file was written.
+
+    `seen` says what an earlier tick saw: that a file was edited, or checked out anew, changes nothing.
+    """
+    update = incident.update(number)
+    if update.at_written:
+        return update.at
+    nanoseconds = sign_of(config.folder / incident.path)[3]
+    written = datetime.fromtimestamp(nanoseconds / 1e9, UTC) if nanoseconds else update.at
+    return min(written, update.at, seen.get(f"{incident.path}:{number}", written))
 
 
 def open_desk(folder: Path, now: datetime) -> Desk:

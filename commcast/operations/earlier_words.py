@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -16,8 +17,8 @@ from commcast.ledger.wrong_words import Frozen, frozen_words
 from commcast.model.history import History, WrongWords
 from commcast.model.incident import Channel, Incident, Timeframe, Update
 from commcast.model.text import as_said, holds
-from commcast.model.times import parse_timeframe
-from commcast.plan.corrections import correcting
+from commcast.model.times import clocks_in, parse_timeframe
+from commcast.plan.corrections import correcting, says
 from commcast.plan.notices import newest_released
 
 
@@ -68,21 +69,44 @@ def trace(
             if words.number in update.corrects and (said := wrong_in(words, incident, update.wrong, zone)):
                 frozen = words.frozen
                 audience, by = frozen.composition.audience, update.number
-                found.append(WrongWords(frozen.id, words.channel, audience, by, said[0], words.at, said[1]))
+                kinds = (said.kind in {"timeframe", "estimate"}, said.kind == "end")
+                found.append(WrongWords(frozen.id, words.channel, audience, by, said.text, words.at, *kinds))
     return tuple(found)
 
 
-def wrong_in(
-    words: EarlierWords, incident: Incident, wrong: str | None, zone: ZoneInfo
-) -> tuple[str, bool] | None:
-    """Return what is wrong in these words, as they put it, and whether it is the expected end."""
+class WrongHit(NamedTuple):
+    """What is wrong in some words, as they put it.
+
+    `kind` is "" if somebody wrote it. Else it is a time that messages show in each reader's zone: of the
+    expected end, as written ("timeframe", 3 hours) or by its clock time ("estimate"), or of the end ("end").
+    """
+
+    text: str
+    kind: str = ""
+
+
+def wrong_in(words: EarlierWords, incident: Incident, wrong: str | None, zone: ZoneInfo) -> WrongHit | None:
+    """Return what is wrong in these words; `zone` is that of the person who says so."""
     if not wrong:
         return None
     if any(holds(text, wrong) for text in words.texts):
-        return as_said(words.texts, wrong), False
+        return WrongHit(as_said(words.texts, wrong))
+    update = incident.update(words.number)
     frame = timeframe_meant(incident, words.number, wrong, zone)
-    shown = [form for form in _forms(words, frame) if any(holds(text, form) for text in words.texts)]
-    return (shown[0], True) if shown else None
+    hits = [WrongHit(form, "timeframe") for form in _forms(words, frame)]
+    if not says(update, wrong):
+        if _is_named(wrong, zone, update.timeframe.earliest, update.timeframe.latest):
+            hits += [WrongHit(form, "estimate") for form in _forms(words, update.timeframe)]
+        if _is_named(wrong, zone, update.ended):
+            ended = words.frozen.composition.context["update"]["ended"]
+            hits += [WrongHit(ended[form], "end") for form in ("both", "sms")]
+    return next((hit for hit in hits if any(holds(text, hit.text) for text in words.texts)), None)
+
+
+def _is_named(wrong: str, zone: ZoneInfo, *moments: datetime | None) -> bool:
+    """Return whether `wrong` names the clock time of one of these, in `zone` or in UTC."""
+    shown = {f"{moment.astimezone(each):%H:%M}" for moment in moments if moment for each in (zone, UTC)}
+    return not shown.isdisjoint(clocks_in(wrong))
 
 
 def timeframe_meant(incident: Incident, number: int, wrong: str, zone: ZoneInfo) -> Timeframe | None:

@@ -16,7 +16,7 @@ from commcast.model.incident import Channel, Update
 from commcast.operations.desk import Desk, Plan
 from commcast.plan.cadence import interval, promises
 from commcast.plan.due import follow_up_notice
-from commcast.plan.notices import Hold, Notice, NoticeKind, broken_promises, kind_of, notice_of
+from commcast.plan.notices import NO_NEWS, Hold, Notice, NoticeKind, broken_promises, kind_of, notice_of
 from commcast.plan.promises import last_news, promised_text
 from commcast.plan.reminders import end_of_quiet, offset_of, quiet_hours, reminder_notice, still_ahead
 
@@ -36,11 +36,11 @@ def reason_to_drop(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory)
     if kind_of(row.notice) is NoticeKind.FOLLOW_UP and not newest.is_end:
         return "not over after all"
     if newest.is_end and not plan.incident.update(row.number).is_end:
-        return "over by the time quiet hours ended"
+        return "over by the time it could be sent"
     if kind_of(row.notice) is NoticeKind.REMINDER and not still_ahead(
         plan.incident, row.number, newest, desk.now
     ):
-        return "begun, or moved, by the time quiet hours ended"
+        return "begun, or moved, by the time it could be sent"
     if row.expired:
         return STALE if desk.now - newest.at > ANEW_FOR else ""
     return STALE if history.promised is None and _is_old(desk, plan, row) else ""
@@ -51,7 +51,8 @@ def quiet_until(desk: Desk, plan: Plan, row: HeldRow) -> datetime | None:
     if row.expired is None:
         return None
     newest = plan.incident.update(max(plan.history.releases))
-    hours = quiet_hours(newest.severity, Channel(row.channel), desk.config)
+    news_of = None if kind_of(row.notice) in NO_NEWS else newest.severity
+    hours = quiet_hours(news_of, Channel(row.channel), desk.config)
     zone = str(row.recipient.get("timezone") or desk.config.organisation.zone)
     return end_of_quiet(desk.now, hours, ZoneInfo(zone)) if hours else None
 

@@ -119,7 +119,7 @@ class Reconciler:
         Raises LedgerError. What a provider refuses or cannot tell now is among the troubles.
         """
         with self.ledger.write() as connection:
-            settle_lost(connection, self.clock())
+            settle_lost(connection, self.clock(), which.incident)
         result = Reconciled()
         with self.ledger.read() as connection:
             groups = doubt_groups(connection, which)

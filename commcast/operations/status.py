@@ -132,7 +132,10 @@ class DeskStatus:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the ledger knows, all of one moment. `unread` are the open incidents without a readable file."""
+    """What the ledger knows, all of one moment. `unread` are the open incidents without a readable file.
+
+    `drafts` says since when drafts wait.
+    """
 
     overviews: Mapping[str, Overview] = field(default_factory=dict)
     sending: tuple[BroadcastCounts, ...] = ()
@@ -141,6 +144,7 @@ class _Known:
     handovers: Mapping[str, tuple[Handover, ...]] = field(default_factory=dict)
     nudges: Mapping[str, LastNudge] = field(default_factory=dict)
     unread: Mapping[str, Incident] = field(default_factory=dict)
+    drafts: Mapping[str, datetime] = field(default_factory=dict)
     doubt: str = ""
 
 
@@ -192,7 +196,7 @@ def _doubt(desk: Desk, ledger: Ledger | None) -> str:
 
 
 def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Known:
-    from commcast.ledger.oncall import handovers_of_all, last_nudges
+    from commcast.ledger.oncall import handovers_of_all, last_nudges, read_drafts
     from commcast.ledger.overview import count_broadcasts, overviews, under_way
     from commcast.ledger.releases import released_incident
     from commcast.ledger.settle import pauses
@@ -213,6 +217,7 @@ def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Know
             handovers_of_all(connection),
             last_nudges(connection),
             {name: known for name in open_ones if (known := released_incident(connection, name))},
+            read_drafts(connection),
         )
 
 
@@ -231,31 +236,27 @@ def _rank(each: IncidentProgress) -> tuple[bool, float, int, str]:
 
 
 def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgress:
-    overview = known.overviews.get(incident.id)
-    latest, duty = incident.latest, on_duty_for(incident, known.handovers.get(incident.id, ()))
+    from commcast.operations.desk import drafted_at
+
+    overview, latest = known.overviews.get(incident.id), incident.latest
+    duty = on_duty_for(incident, known.handovers.get(incident.id, ()))
     if overview is None and known.doubt:
         return IncidentProgress(incident.id, incident.title, "unknown", latest.severity, number=-1, duty=duty)
+    released = overview.number if overview else 0
+    drafts = tuple(update.number for update in incident.updates if update.number > released)
     if overview is None:
-        return IncidentProgress(
-            id=incident.id,
-            title=incident.title,
-            status="draft",
-            severity=latest.severity,
-            drafts=tuple(update.number for update in incident.updates),
-            # An end is no news if nobody was ever told of the incident.
-            over=latest.is_end,
-            began=incident.started,
-            first_due=first_word_by(incident, config),
-            duty=duty,
-        )
-    drafts = tuple(update.number for update in incident.updates if update.number > overview.number)
+        # An end is no news if nobody was ever told of the incident.
+        title, over = incident.title_as_of(), latest.is_end
+        made = IncidentProgress(incident.id, title, "draft", latest.severity, over=over)
+    else:
+        made = _of_ledger(overview, known, config, incident)
+        made = replace(made, over=overview.is_over and not drafts, has_file=True)
+    drafted = drafted_at(config, incident, 1, known.drafts)
     return replace(
-        _of_ledger(overview, known, config, incident),
+        made,
         drafts=drafts,
-        over=overview.is_over and not drafts,
-        has_file=True,
-        began=incident.started,
-        first_due=None if overview.elsewhere else first_word_by(incident, config),
+        began=incident.started if incident.started_written else drafted,
+        first_due=None if made.elsewhere else first_word_by(incident, config, drafted),
         duty=duty,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from commcast.errors import CommcastError, ExitCode, Fault, InputError, Interrupted, LedgerError, gravest
@@ -22,7 +22,8 @@ from commcast.ledger.releases import open_incidents, read_judged, replace_judged
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
 from commcast.model.history import History
-from commcast.model.incident import Incident, Update
+from commcast.model.incident import Incident
+from commcast.model.message import OutcomeKind
 from commcast.model.oncall import Handover, OnDuty, on_duty_for
 from commcast.model.release import drafts
 from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due, provider_nudge
@@ -30,6 +31,7 @@ from commcast.operations.desk import (
     Desk,
     Plan,
     check_story,
+    drafted_at,
     make_plan,
     plan_from_ledger,
     read_history,
@@ -71,6 +73,7 @@ class Round:
     """One look over all incidents, and what it found.
 
     `known` is what the ledger said at the start; once anything is sent it is read again (`_now_known`).
+    `drafts` says since when each draft waits, by "incidents/pay7.yaml:1".
     `over` are the files that the next round need not read. `errors` says by file what went wrong. `quiet` are
     the incidents with nothing to send, and who stopped each, "" for nobody; `kept` are those whose promises
     were kept from the ledger. `late` says by incident what its readers are owed and late, after all this.
@@ -80,6 +83,7 @@ class Round:
     ledger: Ledger
     loaded: Loaded
     known: TickSnapshot
+    drafts: Mapping[str, datetime]
     errors: dict[str, CommcastError] = field(default_factory=dict)
     quiet: dict[str, str] = field(default_factory=dict)
     over: dict[str, Judged] = field(default_factory=dict)
@@ -160,22 +164,27 @@ class Round:
 
     def _tell_of_trouble(self, plan: Plan, actions: Actions, done: Delivered | None) -> None:
         """Nudge an incident's people at once if a provider refuses us or is down."""
-        if done is None or not done.waiting:
+        rejected = done.outcomes[OutcomeKind.REJECTED] if done else 0
+        if done is None or not (done.waiting or rejected):
             return
+        name, number = plan.incident.id, max(plan.history.releases)
         frozen = [each.at for each in plan.history.said if each.waits]
         since = min(frozen, default=self.desk.now).astimezone(self.desk.config.zone)
+        left = f"{done.waiting:,} wait since {since:%H:%M %Z}"
+        if not done.waiting:
+            left = f"{rejected:,} were rejected; once that is fixed: commcast resend {name} --rejected"
         for provider, why, refuses in done.troubles:
-            said = f"{provider} {'refuses us' if refuses else 'is down'}: {why}. "
-            said += f"{done.waiting:,} wait since {since:%H:%M %Z}"
-            number = max(plan.history.releases)
-            self._nudge(plan, actions, provider_nudge(plan.incident.id, provider, number, said, refuses))
+            said = f"{provider} {'refuses us' if refuses else 'is down'}: {why}. {left}"
+            about = provider if done.waiting else f"{provider}:some"
+            self._nudge(plan, actions, provider_nudge(name, about, number, said, refuses))
 
     def _judge(self, plan: Plan) -> None:
         """Note what is late now: what was sent a moment ago is no longer owed."""
         history, now = plan.history, self.desk.now
         if history.releases and plan.incident.id not in self.quiet:
             history = read_history(self.ledger, plan.incident.id)
-        all_owed = owed(plan.incident, history, self.desk.config)
+        drafted = self.drafts.get(f"{plan.incident.path}:1")
+        all_owed = owed(plan.incident, history, self.desk.config, drafted)
         if late := [each for each in all_owed if each.is_late(now)]:
             self.late[plan.incident.id] = late
 
@@ -212,9 +221,7 @@ class Round:
         """Nudge an incident's people first: a long broadcast must not delay that."""
         given, taken = self._given_and_taken(plan.incident.id)
         incident, config, now = plan.incident, self.desk.config, self.desk.now
-        drafted = {
-            number: _drafted_at(self.desk, incident.update(number), incident.path) for number in plan.drafts
-        }
+        drafted = {number: self.drafts.get(f"{incident.path}:{number}", now) for number in plan.drafts}
         nudges = nudges_due(incident, plan.history, plan.lines, config, now, drafted=drafted, nudged=given)
         handed = handing_nudges(incident, taken, config, now, nudged=given)
         wanted = [*(each for each in more if each.id not in given), *handed, *nudges]
@@ -253,7 +260,15 @@ def make_round(desk: Desk, ledger: Ledger, known: TickSnapshot) -> Round:
     """
     # What is pending may need its file, to say what is true by the time it goes.
     usable = {path: each for path, each in known.judged.items() if each.incident not in known.unfinished}
-    return Round(desk, ledger, load_incidents(desk.config, desk.now, usable, known.released_at), known)
+    loaded = load_incidents(desk.config, desk.now, usable, known.released_at)
+    # The drafts of a file that is broken for now go on waiting.
+    drafts = {name: at for name, at in known.drafts.items() if name.rpartition(":")[0] in loaded.broken}
+    for incident in loaded.incidents:
+        for update in incident.updates:
+            if (incident.id, update.number) not in known.released_at:
+                at = drafted_at(desk.config, incident, update.number, known.drafts)
+                drafts[f"{incident.path}:{update.number}"] = at
+    return Round(desk, ledger, loaded, known, drafts)
 
 
 def read_snapshot(desk: Desk, ledger: Ledger) -> TickSnapshot:
@@ -264,16 +279,6 @@ def read_snapshot(desk: Desk, ledger: Ledger) -> TickSnapshot:
 
 def _calls(desk: Desk) -> bool:
     return bool(desk.config.nudge and desk.config.nudge.command)
-
-
-def _drafted_at(desk: Desk, update: Update, path: str) -> datetime:
-    """Return since when a draft is waiting: the time it gives, else when its file was written."""
-    if update.at_written:
-        return update.at
-    try:
-        return datetime.fromtimestamp((desk.config.folder / path).stat().st_mtime, UTC)
-    except OSError:
-        return desk.now
 
 
 def _end_is_told(plan: Plan) -> bool:
@@ -325,7 +330,7 @@ class Ticked:
             codes.append(ExitCode.DECISION)
         if self.late:
             codes.append(ExitCode.OVERDUE)
-        codes.extend(done.exit_code(tolerate) for done in self._nudges if done.signal)
+        codes.extend(done.exit_code(tolerate) for done in self._nudges)
         return gravest([*codes, *(error.exit_code for error in self.errors.values())])
 
     @property
@@ -347,7 +352,7 @@ def tick(desk: Desk, ledger: Ledger, make_worker: Callable[[], Worker]) -> Ticke
     has_unsent = any(each.startswith(OWN_STORY) for each in known.unfinished)
     look = make_round(desk, ledger, known)
     with ledger.write() as connection:
-        record_tick(connection, desk.now)
+        record_tick(connection, desk.now, look.drafts)
         if has_unsent:
             forget_unsent(connection)
     look.has_acted = has_unsent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -17,6 +17,7 @@ from commcast.delivery.worker import Delivered, Worker
 from commcast.ledger.oncall import begin_call, end_call, failures
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
+from commcast.masking import hide, masked
 from commcast.model.incident import Channel, Incident, View
 from commcast.model.oncall import OnDuty
 from commcast.oncall.nudge_text import command_document, headline, nudge_context
@@ -40,21 +41,31 @@ def call_once(
     document: str,
     *,
     folder: Path,
+    environ: Mapping[str, str],
     clock: Callable[[], datetime],
 ) -> None:
     """Run the command for this nudge, unless another process has begun to, and record the result.
 
-    No shell is involved. Output is dropped, except the last line on stderr if the command fails.
+    No shell is involved, and `environ` is all of its environment. Output is dropped, except the last line on
+    stderr if the command fails.
     """
     with ledger.write() as connection:
         if not begin_call(connection, incident, nudge, clock()):
             return
-    is_accepted, detail = _run(command, document, folder)
+    is_accepted, detail = _run(command, document, folder, environ)
     with ledger.write() as connection:
         end_call(connection, incident, nudge, is_accepted=is_accepted, detail=detail, now=clock())
 
 
-def _run(command: Sequence[str], document: str, folder: Path) -> tuple[bool, str]:
+def passed_on(environ: Mapping[str, str], named: Collection[str]) -> dict[str, str]:
+    """Return what a command may know of our environment: no secret, unless it is `named`."""
+    for name in named:
+        hide(environ.get(name, ""))  # the command may show it when it fails
+    plain = {"PATH", "HOME", "TZ", "LANG", "LANGUAGE", *named}
+    return {name: value for name, value in environ.items() if name in plain or name.startswith("LC_")}
+
+
+def _run(command: Sequence[str], document: str, folder: Path, environ: Mapping[str, str]) -> tuple[bool, str]:
     try:
         done = subprocess.run(
             list(command),
@@ -62,6 +73,7 @@ def _run(command: Sequence[str], document: str, folder: Path) -> tuple[bool, str
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=folder,
+            env=environ,
             timeout=LONGEST_CALL,
             check=False,
         )
@@ -72,7 +84,7 @@ def _run(command: Sequence[str], document: str, folder: Path) -> tuple[bool, str
     if done.returncode == 0:
         return True, ""
     complaint = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-    said = f": {complaint[0][:LONGEST_DETAIL]}" if complaint else ""
+    said = f": {masked(complaint[0])[:LONGEST_DETAIL]}" if complaint else ""
     return False, f"{command[0]} ended with {done.returncode}{said}"
 
 
@@ -154,7 +166,7 @@ class Nudger:
             told = worker.progress.freezing
             freeze(worker.ledger, notices, enumerate(rows), (), worker.owner, self.desk.now, told)
         command = config.nudge.command if config.nudge else ()
-        if command:
+        if config.nudge and command:
             names = [each.name for each in people]
             document = command_document(config, incident, nudge, contexts[0], names)
             call_once(
@@ -164,6 +176,7 @@ class Nudger:
                 command,
                 json.dumps(document, ensure_ascii=False),
                 folder=config.folder,
+                environ=passed_on(self.environ, config.nudge.env),
                 clock=self.worker.clock,
             )
         if not sendable and not command:

@@ -16,15 +16,16 @@ GRACE = timedelta(minutes=15)
 def promise(cadence: Cadence, incident: Incident, update: Update, audience: str) -> datetime | None:
     """Return when `audience` is told to expect the next update, on a full minute; None if this is the end.
 
-    Never later than the cadence or the writer's own `next_update`. Planned work promises an update `GRACE`
-    after its planned start and end; an expected incident, after it should have begun.
+    Never later than the writer's own `next_update`, nor, unless the update says why (`because`), than the
+    cadence. Planned work promises an update `GRACE` after its planned start and end; an expected incident,
+    after it should have begun.
     """
     if update.is_end:
         return None
     bound = _next_bound(update)
     by = bound + GRACE if bound else update.at + interval(cadence, incident, update, audience)
     if update.next_update is not None:
-        by = min(by, update.next_update)
+        by = update.next_update if update.because and not bound else min(by, update.next_update)
     return _full_minute(by, after=update.at)
 
 
@@ -52,23 +53,30 @@ def interval(
 def lateness_faults(
     config: Config, incident: Incident, released: Container[int] = frozenset()
 ) -> list[Fault]:
-    """Return a fault for each update whose own `next_update` is later than its severity's cadence allows.
+    """Return a fault for each update with a `next_update` later than its cadence, and no reason for it.
 
     Updates that are `released`, by number, are left alone: a shorter cadence only binds later ones.
     """
     faults = []
     for update in incident.updates:
-        if update.next_update is None or update.number in released or update.is_end or _next_bound(update):
+        if (
+            update.next_update is None
+            or update.number in released
+            or update.is_end
+            or update.because
+            or _next_bound(update)
+        ):
             continue
         latest = update.at + interval(config.cadence_of(update.severity), incident, update, "")
         if update.next_update > latest:
             minutes = int((latest - update.at).total_seconds() // 60)
             what = f"next_update is later than the cadence of severity {update.severity} allows"
-            remedy = f"write {minutes}m or less, or leave it out"
+            why = "or add because: … (why readers wait so long)"
+            remedy = f"write {minutes}m or less, {why}"
             day, today = (each.astimezone(config.zone).date() for each in (update.next_update, update.at))
             if update.next_clock and day > today:
                 what = f"next_update {update.next_clock} has passed (it was read as tomorrow)"
-                remedy = f"write a new time, or {minutes}m"
+                remedy = f"write a new time, or {minutes}m, {why}"
             faults.append(Fault(incident.path, update.line, 0, what, remedy))
     return faults
 

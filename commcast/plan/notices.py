@@ -25,6 +25,9 @@ class NoticeKind(StrEnum):
     NUDGE = "nudge"
 
 
+NO_NEWS = frozenset({NoticeKind.HOLDING, NoticeKind.REMINDER})  # these wake nobody in quiet hours
+
+
 def kind_of(notice: str) -> NoticeKind:
     """Return the kind of a notice by its id in the ledger."""
     return NoticeKind(notice.partition(":")[0])
@@ -155,18 +158,21 @@ def notice_of(
         next_update_by=promises(config, incident, update),
         wrong_words=tuple(each for each in history.wrong_words if each.channel is channel),
         merged=history.merged if update.is_end else (),
-        strangers=_strangers(update, history),
+        strangers=_strangers(update, history, channel),
     )
 
 
-def _strangers(update: Update, history: History) -> frozenset[Level]:
+def _strangers(update: Update, history: History, channel: Channel) -> frozenset[Level]:
     """Return the levels at which readers who know nothing yet hear of this end.
 
-    What was withdrawn concerns nobody who never heard of it; what is over when first told concerns all.
+    What was withdrawn concerns nobody who never heard of it. What is over when first told concerns all:
+    nobody wrote in time, or the channel's provider took none of the words that wait there.
     """
     if update.status not in (Status.RESOLVED, Status.COMPLETED):
         return frozenset()
-    is_first_word = all(number >= update.number for number in history.told_up_to.values())
+    earlier = [said for said in history.said if said.number < update.number]
+    here = [said for said in earlier if said.channel is channel]
+    is_first_word = not any(said.heard for said in here or earlier)
     return frozenset(Level) if is_first_word else frozenset({Level.END})
 
 

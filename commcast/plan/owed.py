@@ -115,18 +115,24 @@ def told_elsewhere(incident: Incident, number: int, config: Config) -> tuple[Sai
     )
 
 
-def first_word_by(incident: Incident, config: Config) -> datetime | None:
-    """Return when the first word is due by the cadence; planned and expected events have no such time."""
+def first_word_by(incident: Incident, config: Config, drafted: datetime) -> datetime | None:
+    """Return when the first word is due by the cadence; planned and expected events have no such time.
+
+    It counts from the start; from when the incident was written down (`drafted`) if the file names none.
+    """
     first = incident.updates[0]
     if incident.kind is Kind.MAINTENANCE or first.status is Status.EXPECTED:
         return None
-    return incident.started + config.cadence_of(first.severity).first
+    began = incident.started if incident.started_written else drafted
+    return began + config.cadence_of(first.severity).first
 
 
-def owed(incident: Incident, history: History, config: Config) -> tuple[Owed, ...]:
-    """Return all that readers of an incident are owed, late or not."""
+def owed(
+    incident: Incident, history: History, config: Config, drafted: datetime | None = None
+) -> tuple[Owed, ...]:
+    """Return all that readers of an incident are owed, late or not; `drafted` is as for `first_word_by`."""
     if not history.releases:
-        by = first_word_by(incident, config)
+        by = first_word_by(incident, config, drafted or incident.started)
         is_draft = bool(drafts(incident, ())) and not incident.latest.is_end
         return (Owed("", Word.FIRST, by),) if by and is_draft else ()
     number = max(history.releases)

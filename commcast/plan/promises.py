@@ -180,13 +180,12 @@ def promise_to(
     at = max(now, notice.keeps or now)
     before = config.tick.hold_before if early is None else early
     is_awaited = planned_bound(update, by) is not None and by > at
-    return text_promise(by, sms, notice.severity, zone, at, early=before, is_awaited=is_awaited)
+    return text_promise(by, sms, zone, at, early=before, is_awaited=is_awaited)
 
 
 def text_promise(
     by: datetime,
     sms: SmsChannel,
-    severity: int,
     zone: ZoneInfo,
     now: datetime,
     *,
@@ -197,12 +196,11 @@ def text_promise(
 
     Routine updates are not texted, so it is later than `by`, the promise of the emails: `only_sms_every` from
     now, unless readers are waiting for `by` itself (`is_awaited`: planned work begins or ends). It is never
-    in their quiet hours, nor so soon after them that a text sent `early` before it would be, unless the
-    severity ignores quiet hours.
+    in their quiet hours, nor so soon after them that a text sent `early` before it would be: only news wakes.
     """
     promised = by if is_awaited else max(by, now + sms.only_sms_every)
     promised = max(promised.replace(second=0, microsecond=0), by)
-    if sms.quiet is None or severity in sms.wake_for:
+    if sms.quiet is None:
         return promised
     # The text is sent shortly before its promise: that has to be outside quiet hours too.
     room = max(AFTER_QUIET, ceil(early / _ROUND) * _ROUND)

@@ -12,7 +12,7 @@ from commcast.model.history import ERASED, ReaderHistory
 from commcast.model.incident import Channel, Level, Recipient
 from commcast.plan import reasons
 from commcast.plan.corrections import has_right_words, is_for_others
-from commcast.plan.notices import Notice, NoticeKind
+from commcast.plan.notices import NO_NEWS, Notice, NoticeKind
 from commcast.plan.reminders import end_of_quiet, next_morning, quiet_hours
 
 
@@ -64,7 +64,8 @@ def decide(
     zone = ZoneInfo(recipient.timezone or config.organisation.zone)
     if notice.asks_after is not None and (until := next_morning(notice.asks_after, zone)) > now:
         return Decision(Action.HOLD, reasons.UNTIL_MORNING, until)
-    quiet = quiet_hours(notice.severity, notice.channel, config)
+    news_of = None if notice.kind in NO_NEWS else notice.severity
+    quiet = quiet_hours(news_of, notice.channel, config)
     if quiet and (end := end_of_quiet(now, quiet, zone)):
         return Decision(Action.HOLD, reasons.QUIET_HOURS, end)
     later = notice.not_before.get(audience) if notice.not_before else None

@@ -57,8 +57,11 @@ def is_inside(clock: time, hours: tuple[time, time]) -> bool:
     return start <= clock < end if start <= end else clock >= start or clock < end
 
 
-def quiet_hours(severity: int, channel: Channel, config: Config) -> tuple[time, time] | None:
-    """Return the quiet hours for a message of this severity on this channel; None if there are none."""
+def quiet_hours(severity: int | None, channel: Channel, config: Config) -> tuple[time, time] | None:
+    """Return the quiet hours for news of this severity on this channel; None if there are none.
+
+    Pass None for what is no news (reminders, statements, promised texts): it wakes nobody.
+    """
     sms = config.channels.sms
     return None if channel is not Channel.SMS or sms is None or severity in sms.wake_for else sms.quiet
 
@@ -98,20 +101,20 @@ def reminders_due(incident: Incident, history: History, config: Config, now: dat
     return tuple(
         Due(notice, *_is_due(notice, reminder, history, config, now))
         for channel in Channel
-        for reminder in reminders_of(update, update.window, channel, config)
+        for reminder in reminders_of(update.window, channel, config)
         if released_at < reminder.at <= now < reminder.until
         and (notice := reminder_notice(incident, number, channel, history, config, reminder.offset, now))
         and notice.audiences
     )
 
 
-def reminders_of(update: Update, window: Window, channel: Channel, config: Config) -> tuple[Reminder, ...]:
+def reminders_of(window: Window, channel: Channel, config: Config) -> tuple[Reminder, ...]:
     """Return the reminders of a window on a channel, in order of time.
 
     A text that would fall into quiet hours, in the organisation's time zone, is sent before they begin. If
     two then coincide, the one nearer to the start remains.
     """
-    quiet = quiet_hours(update.severity, channel, config)
+    quiet = quiet_hours(None, channel, config)
 
     def awake(moment: datetime) -> datetime:
         begins = start_of_quiet(moment, quiet, config.zone) if quiet else None
@@ -168,7 +171,7 @@ def _is_due(
 ) -> tuple[bool, str]:
     if (notice.id, notice.channel) in history.begun:
         return False, reasons.ALREADY_SENT
-    sms, quiet = config.channels.sms, quiet_hours(notice.severity, notice.channel, config)
+    sms, quiet = config.channels.sms, quiet_hours(None, notice.channel, config)
     if notice.channel is Channel.SMS and (sms is None or "reminder" not in sms.events):
         return False, reasons.REMINDER_NOT_TEXTED
     if quiet and (until := end_of_quiet(now, quiet, config.zone)) and until >= reminder.until:

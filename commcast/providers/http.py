@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import io
 import json
+import math
 import re
 import socket
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -24,12 +26,14 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from commcast.config.settings import CONFIG_NAME
+from commcast.config.settings import CONFIG_NAME, is_loopback
 from commcast.errors import Fault, ProviderError, TryAgain
+from commcast.masking import masked
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers.base import Refused
 
 LONGEST_BODY = 8 << 20  # bytes of an answer that are read; a longer one counts as garbage
+LONGEST_TALK = (1 << 30, 3600.0)  # bytes of all answers, and seconds, that reading records may take
 FIRST_DOUBTS = 3  # unexplained refusals, with nobody accepted, until the account is at fault
 ASK_AGAIN = 1.0  # seconds until a delivery refused so is tried again; others may have been accepted by then
 _LONGEST_WAIT = 86_400.0  # seconds: a provider that says "in a year" is not believed beyond a day
@@ -50,6 +54,7 @@ class NoAnswer(StrEnum):
     HANDSHAKE = "no TLS connection"
     LOST = "the connection broke"
     SILENCE = "no answer in time"  # the deadline for the whole request passed
+    ENDLESS = "it has said more than is read at once"  # see Connections.room
     GARBAGE = "the answer makes no sense"  # it is not HTTP, or longer than LONGEST_BODY
 
 
@@ -185,7 +190,7 @@ def outcome_of(
 
 @dataclass(slots=True)
 class Doubts:
-    """Decides who is at fault if refusals do not show it: the recipient, once anybody was accepted."""
+    """Decides what refusals are about that don't show it: all of us, or our words for one reader."""
 
     provider: str
     has_accepted: bool = False
@@ -194,12 +199,12 @@ class Doubts:
     def weigh(self, refused: Outcome, status: int) -> Outcome:
         """Return what a doubtful refusal means.
 
-        While nobody was accepted, nobody is rejected for what may be our fault: the delivery is tried again,
-        and at the third such refusal the account is at fault.
+        Nobody is rejected for what may be our fault. While nobody was accepted, the delivery is tried again,
+        and at the third such refusal the account is at fault; later this one waits.
         """
         self.count += 1
         if self.has_accepted:
-            return refused
+            return refused._replace(kind=_NOT_TAKEN, blame=Blame.ACCOUNT_FOR_ONE)
         if self.count < FIRST_DOUBTS:
             return refused._replace(kind=_NOT_TAKEN, retry_after=ASK_AGAIN)
         words = f"{self.provider} refuses every request ({status})"
@@ -268,7 +273,7 @@ class Connections:
     serves one request after another; without, each request has its own, so that none is lost because the
     other side closes a kept connection at that moment. Redirects are not followed, nothing is retried, no
     cookie is kept and no body decompressed.
-    A proxy is used only for https, as urllib finds it (HTTPS_PROXY, NO_PROXY): http stays on this machine.
+    A proxy is used only for https, as urllib finds it (HTTPS_PROXY, NO_PROXY), and never for this machine.
     Raises ProviderError if that proxy cannot work.
     """
 
@@ -276,6 +281,8 @@ class Connections:
         self._secure, self._proxy = base_url.startswith("https:"), _proxy(provider, base_url)
         self._timeout, self._keep = timeout, keep
         self._session: aiohttp.ClientSession | None = None
+        # Nothing more is asked once all answers have this many bytes, or it is this late (time.monotonic).
+        self.room = self.until = math.inf
 
     async def __aenter__(self) -> Self:
         # Made now: aiohttp's own context was made when it was imported, whatever is trusted since.
@@ -306,6 +313,8 @@ class Connections:
         """Make a request once, and return whatever came."""
         if self._session is None:  # the context was left while this waited for its turn
             return HttpAnswer(trouble=NoAnswer.LOST, sent=False)
+        if self.room <= 0 or time.monotonic() > self.until:
+            return HttpAnswer(trouble=NoAnswer.ENDLESS, sent=False)
         sent = asyncio.Event()
         try:
             async with (
@@ -322,7 +331,9 @@ class Connections:
                     trace_request_ctx=sent,
                 ) as response,
             ):
-                return await _whole(response)
+                answer = await _whole(response)
+                self.room -= len(answer.body)
+                return answer
         except Exception as error:  # anything that an answer can make the library raise
             if not (sent.is_set() or isinstance(error, (aiohttp.ClientError, OSError))):
                 raise  # a fault of ours
@@ -334,11 +345,17 @@ _C = TypeVar("_C", bound=Connections)
 
 
 class OverHttp(Generic[_C]):
-    """What a provider's adapter and its records share: a context that holds the connections."""
+    """What a provider's adapter and its records share: a context that holds the connections.
+
+    `_longest` bounds the bytes and the seconds of all answers; records set it.
+    """
 
     _client: _C
+    _longest = (math.inf, math.inf)
 
     async def __aenter__(self) -> Self:
+        size, seconds = self._longest
+        self._client.room, self._client.until = size, time.monotonic() + seconds
         await self._client.__aenter__()
         return self
 
@@ -357,13 +374,14 @@ async def _whole(response: aiohttp.ClientResponse) -> HttpAnswer:
         if len(body) > LONGEST_BODY:
             response.close()
             return HttpAnswer(trouble=NoAnswer.GARBAGE)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return HttpAnswer(response.status, headers, body.decode("utf-8", "replace"))
+    headers = {name.lower(): masked(value) for name, value in response.headers.items()}
+    return HttpAnswer(response.status, headers, masked(body.decode("utf-8", "replace")))
 
 
 def _proxy(provider: str, base_url: str) -> str | None:
     parts = urlsplit(base_url)
-    if parts.scheme != "https" or urllib.request.proxy_bypass(parts.netloc):
+    host = parts.hostname or ""
+    if parts.scheme != "https" or is_loopback(host) or urllib.request.proxy_bypass(parts.netloc):
         return None
     found = urllib.request.getproxies()
     url = found.get("https") or found.get("all")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from commcast.config.settings import CONFIG_NAME, Config, EmailChannel, SmsChannel
-from commcast.errors import ConfigError, Fault
+from commcast.errors import ConfigError, Fault, ProviderError
 from commcast.model.incident import Channel
 from commcast.providers.base import Adapter, Records
+
+if TYPE_CHECKING:
+    from commcast.providers.smtp.adapter import SmtpAdapter
 
 SENDGRID_KEY = "SENDGRID_API_KEY"
 SMTP_PASSWORD = "COMMCAST_SMTP_PASSWORD"  # noqa: S105 - the variable's name, not a password
@@ -31,13 +35,7 @@ def fallback_for(config: Config, channel: Channel, clock: Callable[[], datetime]
 
 def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[], datetime]) -> Adapter:
     if provider == "smtp":
-        from commcast.providers.smtp.adapter import SmtpAdapter
-
-        smtp = config.providers.smtp
-        assert smtp is not None  # noqa: S101 - load_config refuses smtp without settings
-        if smtp.ca_file:
-            smtp = smtp.model_copy(update={"ca_file": str(config.folder.absolute() / smtp.ca_file)})
-        return SmtpAdapter(smtp, os.environ.get(SMTP_PASSWORD))
+        return relay_of(config)
     if provider == "sendgrid":
         from commcast.providers.sendgrid.adapter import SendGridAdapter
 
@@ -49,7 +47,22 @@ def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[]
         return TwilioAdapter(config.providers.twilio, Credentials.from_environment(os.environ), clock)
     from commcast.providers.outbox import OutboxAdapter
 
-    return OutboxAdapter(channel, config.folder / config.providers.outbox.folder)
+    folder = config.folder.resolve() / config.providers.outbox.folder
+    if os.path.realpath(folder) != str(folder):
+        what, remedy = "providers.outbox.folder: a link is in its way", "put a plain folder there"
+        raise ProviderError("outbox", Fault(CONFIG_NAME, 0, 0, what, remedy))
+    return OutboxAdapter(channel, folder)
+
+
+def relay_of(config: Config) -> SmtpAdapter:
+    """Return the adapter of the SMTP relay, which can also be greeted. Raises ProviderError."""
+    from commcast.providers.smtp.adapter import SmtpAdapter
+
+    smtp = config.providers.smtp
+    assert smtp is not None  # noqa: S101 - load_config refuses smtp without settings
+    if smtp.ca_file:
+        smtp = smtp.model_copy(update={"ca_file": str(config.folder.absolute() / smtp.ca_file)})
+    return SmtpAdapter(smtp, os.environ.get(SMTP_PASSWORD))
 
 
 def records_for(config: Config, provider: str, clock: Callable[[], datetime]) -> Records | None:

@@ -21,14 +21,15 @@ from commcast.model.incident import (
     Update,
     View,
     Window,
+    over_since,
 )
-from commcast.model.text import put_title_right
 from commcast.model.times import moment, span, spoken_duration
 from commcast.rendering.calendars import calendar_of
 
 _TURNS = END_STATUSES | {Status.REOPENED}
 Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
+_PLANS = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
 
 
 class _Clock(NamedTuple):
@@ -57,7 +58,8 @@ def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
 class Correction(NamedTuple):
     """Something wrong that these readers were told, the time their message shows, and what is correct.
 
-    `timeframe` is the correct one if the expected end was wrong. `is_short` is for text messages.
+    `timeframe` is the correct one if the expected end was wrong, `ended` if the time of the end was.
+    `is_short` is for text messages.
     """
 
     at: datetime
@@ -65,6 +67,7 @@ class Correction(NamedTuple):
     right: str
     timeframe: Timeframe | None = None
     is_short: bool = False
+    ended: datetime | None = None
 
 
 class Occasion(NamedTuple):
@@ -152,10 +155,13 @@ def _holding(occasion: Occasion, show: _Clock) -> Facts | None:
 
 def _correction(correction: Correction, show: _Clock) -> Facts:
     frame, right = correction.timeframe or Timeframe(), correction.right
+    form = "sms" if correction.is_short else "both"
     if stretch := show.span(frame.earliest, frame.latest):
         right = stretch["sms" if correction.is_short else "between"]
     elif latest := show(frame.latest):
-        right = f"by {latest['sms' if correction.is_short else 'both']}"
+        right = f"by {latest[form]}"
+    elif ended := show(correction.ended):
+        right = ended[form]
     return {"at": show(correction.at), "wrong": correction.wrong, "right": right}
 
 
@@ -199,7 +205,7 @@ def build_context(
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
     show = _Clock(zone, update.at if is_same_day else None)
     view, words = config.audiences[audience].view, _words(update, audience)
-    title = _title(incident, update)
+    title = incident.title_as_of(update)
     context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "contact": _contact(config, incident),
@@ -252,22 +258,13 @@ def _incident(config: Config, incident: Incident, update: Update, show: _Clock) 
     named = (config.components[each].public for each in update.affected if each in config.components)
     return {
         "id": incident.id,
-        "title": _title(incident, update),
+        "title": incident.title_as_of(update),
         "kind": incident.kind.value,
         "started": show(incident.started),
         "started_known": incident.started_written,
         "affected": list(dict.fromkeys(named)),
         "affected_known": bool(update.affected),
     }
-
-
-def _title(incident: Incident, update: Update) -> str:
-    """Return the title with the corrections made up to this update; the file keeps its own."""
-    title = incident.title
-    for each in incident.updates[: update.number]:
-        if each.corrects and each.wrong and each.right:
-            title = put_title_right(title, each.wrong, each.right)
-    return title
 
 
 def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock) -> Facts:
@@ -287,8 +284,16 @@ def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock
         "remains": update.remains,
         "if_it_persists": update.if_it_persists,
         "because": update.because,
-        "window": _window(update.window, now, show),
+        "window": _window(_planned(incident, update), now, show),
     }
+
+
+def _planned(incident: Incident, update: Update) -> Window | None:
+    """Return the window of an update; what is complete was planned as it was before it took longer."""
+    if update.status is not Status.COMPLETED:
+        return update.window
+    plans = (u.window for u in incident.updates[: update.number] if u.status in _PLANS)
+    return [update.window, *plans][-1]
 
 
 def _changes(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts:
@@ -348,7 +353,8 @@ def _duration(incident: Incident, update: Update) -> str | None:
     began = _began(incident, update)
     if update.ended is None or began is None or update.ended < began:
         return None
-    return spoken_duration(update.ended - began)
+    _, between = over_since(incident.updates[: update.number])
+    return spoken_duration(update.ended - began - between) + (" in all" if between else "")
 
 
 def _began(incident: Incident, update: Update) -> datetime | None:

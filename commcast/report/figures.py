@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
+from commcast.model.incident import over_since
+from commcast.model.times import is_past
 from commcast.plan.reminders import is_inside
 from commcast.report.story import Pledge, Shape, Story, StoryUpdate, Telling
 
@@ -23,6 +25,7 @@ class Kept(StrEnum):
     OPEN = "open"
 
 
+FIRST_WORD = "first word"  # stands for the notice that promised it, as none did
 NIGHT = (time(21), time(8))  # if the configuration sets no quiet hours
 # Nothing was resolved, so estimates cannot be compared with such an end.
 _NOT_AN_END = {"retracted", "merged", "cancelled"}
@@ -102,7 +105,7 @@ class Estimate:
 
     `off` is the real end minus `latest`: above zero, it took longer than estimated. In a range it is zero,
     before the range the real end minus `earliest`. None while the incident is not over, or if it was
-    withdrawn. An estimate that later updates only carry forward counts once.
+    withdrawn. One that later updates only carry forward counts once; a wrong one that was corrected does not.
     """
 
     number: int
@@ -161,11 +164,21 @@ class Figures:
 
     @property
     def down(self) -> timedelta | None:
-        """How long it lasted, until its end or now; None if unknown."""
-        start = self.story.started
+        """How long it lasted, until its end or now, without the time it was over; None if unknown."""
+        return self._since(self.story.started)
+
+    @property
+    def down_at_least(self) -> timedelta | None:
+        """The same; from the first word, or from when what was expected came, if its start is unknown."""
+        story = self.story
+        first = story.began_at if story.was_expected else story.stages[0].at
+        return self._since(story.started or first)
+
+    def _since(self, start: datetime | None) -> timedelta | None:
         if start is None or self.story.is_planned or self.withdrawn:
             return None
-        return max(timedelta(), (self.ended or self.story.now) - start)
+        lasted = (self.ended or self.story.now) - start - over_since(self.story.stages)[1]
+        return max(timedelta(), lasted)
 
     @property
     def is_open(self) -> bool:
@@ -188,11 +201,17 @@ def figures_of(
     tolerate: float = 0.02,
     sms_price: float = 0.0,
     night: tuple[time, time] = NIGHT,
+    first_within: Callable[[int], timedelta] | None = None,
 ) -> Figures:
-    """Return the figures of a story. `tolerate` is the share (0 to 1) of readers a kept promise may miss."""
-    ended = _ended(story)
+    """Return the figures of a story. `tolerate` is the share (0 to 1) of readers a kept promise may miss.
+
+    `first_within` gives the time for the first word by severity. One that came later, or never, counts as a
+    promise that was not kept; one in time only shows in the times of the first message.
+    """
+    ended, _ = over_since(story.stages)
     names = dict.fromkeys(each.audience for each in story.tellings)
-    audiences = [_audience(name, story, tolerate, night) for name in names]
+    by = _first_word_by(story, first_within) if first_within else None
+    audiences = [_audience(name, story, tolerate, night, by) for name in names]
     told = [each.last_at for each in story.tellings if each.last_at and each.shape is not Shape.FOLLOW_UP]
     moments = [stage.released_at for stage in story.stages] + told + ([ended] if ended else [])
     return Figures(
@@ -216,8 +235,47 @@ def tellings_of(story: Story, audience: str) -> list[Telling]:
     return list(first.values())
 
 
-def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]) -> AudienceFigures:
+def _first_word_by(story: Story, first_within: Callable[[int], timedelta]) -> datetime | None:
+    """Return when the first word was owed, None for planned and expected events and if others told it."""
+    if story.is_planned or story.was_expected or story.stages[0].elsewhere:
+        return None
+    return story.first_release + first_within(story.stages[0].severity)
+
+
+def _first_word(name: str, story: Story, by: datetime) -> Pledge:
+    """Return the first word as a promise to all who were to be told; nobody counts who opted out before."""
+    theirs = [each for each in story.tellings if each.audience == name]
+    told = tellings_of(story, name)[:1]
+    meant = sum(
+        count
+        for each in theirs
+        if each.notice == theirs[0].notice
+        for outcome, count in each.outcomes.items()
+        if not outcome.startswith("skipped: hears nothing")
+    )
+    at = told[0].first_at if told else None
+    is_in_time = at is not None and not is_past(by, at)
+    return Pledge(
+        notice=FIRST_WORD,
+        audience=name,
+        made_at=story.first_release,
+        promised=by,
+        first_at=at,
+        last_at=told[0].last_at if told else None,
+        readers=meant,
+        gone=0,
+        in_time=meant if is_in_time else 0,
+    )
+
+
+def _audience(
+    name: str, story: Story, tolerate: float, night: tuple[time, time], first_by: datetime | None
+) -> AudienceFigures:
     told = tellings_of(story, name)
+    pledges = [each for each in story.pledges if each.audience == name and each.readers > each.gone]
+    if first_by is not None and (word := _first_word(name, story, first_by)).readers:
+        state = _state(word, word.in_time / word.readers, story, tolerate)
+        pledges[:0] = [word] if state in {Kept.LATE, Kept.BROKEN} else []
     first = told[0].first_at if told else None
     announced = bool(story.was_expected and first and story.began_at and first < story.began_at)
     everybody = [
@@ -233,11 +291,7 @@ def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]
         from_release=first - story.first_release if first else None,
         silence=max(gaps(story, name), key=lambda gap: gap.length, default=None),
         messages=len(told),
-        promises=tuple(
-            _promise(each, told, story, tolerate)
-            for each in story.pledges
-            if each.audience == name and each.readers > each.gone
-        ),
+        promises=tuple(_promise(each, told, story, tolerate) for each in pledges),
         outcomes=sum((Counter(each.outcomes) for each in story.tellings if each.audience == name), Counter()),
         texts_at_night=sum(
             each.count
@@ -299,35 +353,21 @@ def _promise(pledge: Pledge, told: list[Telling], story: Story, tolerate: float)
 def _state(pledge: Pledge, share: float, story: Story, tolerate: float) -> Kept:
     if pledge.in_time and share >= 1 - tolerate:
         return Kept.KEPT
-    if pledge.promised > story.now:
+    if not is_past(pledge.promised, story.now):
         return Kept.OPEN
     if pledge.in_time:
         return Kept.PARTLY
     return Kept.LATE if pledge.first_at else Kept.BROKEN
 
 
-def _ended(story: Story) -> datetime | None:
-    """Return when it was over according to the last end: the time it states, else its own.
-
-    An end that follows an end is a correction: it only moves the end if it states another time.
-    """
-    found = None
-    for before, stage in zip((None, *story.stages), story.stages, strict=False):
-        if not stage.is_end:
-            found = None
-        elif before is None or not before.is_end:
-            found = stage.ended or stage.at
-        elif stage.ended not in {None, stage.at}:
-            found = stage.ended
-    return found
-
-
 def _estimates(story: Story, ended: datetime | None) -> Iterator[Estimate]:
     known = None if story.stages[-1].status in _NOT_AN_END else ended
     before: tuple[datetime | None, datetime | None] = (None, None)
+    put_right = {number: each for each in story.stages for number in each.corrects}
     for stage in story.stages:
-        stated = (stage.earliest, stage.latest)
-        if stated != before and stage.latest is not None and not stage.is_end:
+        stated, right = (stage.earliest, stage.latest), put_right.get(stage.number, stage)
+        is_right = (right.earliest, right.latest) == stated
+        if stated != before and stage.latest is not None and not stage.is_end and is_right:
             yield Estimate(stage.number, stage.at, stage.earliest, stage.latest, known)
         before = stated
 

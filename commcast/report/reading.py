@@ -140,11 +140,18 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _tellings(counted: Iterable[DeliveryCount], stages: Mapping[int, StoryUpdate]) -> tuple[Telling, ...]:
-    groups = _grouped(counted, lambda row: (row.notice, row.channel, row.audience))
-    return tuple(_telling(rows, stages) for rows in groups.values())
+    known: dict[tuple[str, str], int] = {}  # the newest update told so far, by channel and audience
+    found = []
+    for rows in _grouped(counted, lambda row: (row.notice, row.channel, row.audience)).values():
+        one, (to, number) = rows[0], ((rows[0].channel, rows[0].audience), rows[0].number)
+        found.append(
+            _telling(rows, _shape(one.notice, stages.get(number), is_news=number > known.get(to, number)))
+        )
+        known[to] = max(number, known.get(to, 0))
+    return tuple(found)
 
 
-def _telling(rows: Sequence[DeliveryCount], stages: Mapping[int, StoryUpdate]) -> Telling:
+def _telling(rows: Sequence[DeliveryCount], shape: Shape) -> Telling:
     one = rows[0]
     accepted = [row for row in rows if row.state is State.ACCEPTED]
     outcomes: Counter[str] = Counter()
@@ -154,7 +161,7 @@ def _telling(rows: Sequence[DeliveryCount], stages: Mapping[int, StoryUpdate]) -
             outcomes[row.receipt] += row.count
     return Telling(
         notice=one.notice,
-        shape=_shape(one.notice, stages.get(one.number)),
+        shape=shape,
         number=one.number,
         channel=one.channel,
         audience=one.audience,
@@ -172,10 +179,13 @@ def _outcome(row: DeliveryCount) -> str:
     return _WAITING.get(row.state, row.state.value)
 
 
-def _shape(notice: str, stage: StoryUpdate | None) -> Shape:
-    """Return what a notice was, from the kind in its id and from its update."""
+def _shape(notice: str, stage: StoryUpdate | None, *, is_news: bool) -> Shape:
+    """Return what a notice was, from the kind in its id and from its update.
+
+    A statement that tells its readers a newer update is that update: a person wrote it.
+    """
     if shape := _SHAPES.get(notice.partition(":")[0]):
-        return shape
+        return Shape.UPDATE if shape is Shape.HOLDING and is_news else shape
     if stage is not None and stage.corrects:
         return Shape.CORRECTION
     return Shape.END if stage is not None and stage.is_end else Shape.UPDATE

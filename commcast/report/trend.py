@@ -31,7 +31,8 @@ class PromiseAccount:
     a real end. Cost by: `down` time (of incidents, not planned work), `broken` promises (kept late, partly or
     never), `corrections`, and texts `at_night`. An incident counts in the row of its first release; its
     downtime, estimates and corrections count for each audience that was told anything. `still_open` counts
-    incidents whose downtime continues.
+    incidents whose downtime continues, `at_least` those that count from their first word, as nobody wrote
+    when they began.
     """
 
     incidents: int = 0
@@ -40,9 +41,15 @@ class PromiseAccount:
     held: int = 0
     judged: int = 0
     down: timedelta = field(default_factory=timedelta)
+    at_least: int = 0
     still_open: int = 0
     corrections: int = 0
     at_night: int = 0
+
+    @property
+    def down_in_words(self) -> str:
+        """How long incidents lasted, "" if that is not known of any."""
+        return ("at least " if self.at_least else "") + length(self.down) if self.down else ""
 
     @property
     def broken(self) -> int:
@@ -62,7 +69,8 @@ class PromiseAccount:
         self.incidents += 1
         self.held += sum(bool(each.held) for each in figures.estimates)
         self.judged += sum(each.held is not None for each in figures.estimates)
-        self.down += figures.down or timedelta()
+        self.down += figures.down_at_least or timedelta()
+        self.at_least += figures.down is None and figures.down_at_least is not None
         self.still_open += figures.is_open
         self.corrections += figures.corrections
 
@@ -152,9 +160,9 @@ def trend_headline(trend: Trend) -> str:
 def _down(total: PromiseAccount) -> str:
     """Return how long incidents lasted, and whether some of them still do."""
     if not total.still_open:
-        return f"{length(total.down)} down" if total.down else "no time down known"
+        return f"{total.down_in_words} down" if total.down else "no time down known"
     still = "still open" if total.incidents == 1 else f"{total.still_open:,} of them still open"
-    return f"{length(total.down)} down so far, {still}" if total.down else still
+    return f"{total.down_in_words} down so far, {still}" if total.down else still
 
 
 def trend_cards(trend: Trend) -> Iterator[Card]:
@@ -165,8 +173,11 @@ def trend_cards(trend: Trend) -> Iterator[Card]:
     if total.judged:
         yield share_card(total.held, total.judged, "ends in time", "by the latest time we named")
     still = f", {total.still_open:,} still open" if total.still_open else ""
-    down = length(total.down) if total.down else "not known"
-    yield Card(down, "down", f"{many(total.incidents, 'incident')} and planned works{still}")
+    yield Card(
+        total.down_in_words or "not known",
+        "down",
+        f"{many(total.incidents, 'incident')} and planned works{still}",
+    )
     yield Card(str(total.corrections), "corrections", "of something we got wrong")
     yield Card(f"{total.at_night:,}", "texts at night", "by the readers' own clocks")
 
@@ -197,7 +208,7 @@ def _cells(account: PromiseAccount) -> tuple[str, ...]:
         str(account.incidents),
         f"{account.kept} of {account.due}" if account.due else "-",
         f"{account.held} of {account.judged}" if account.judged else "-",
-        length(account.down) if account.down else "-",
+        account.down_in_words or "-",
         str(account.broken or "-"),
         str(account.corrections or "-"),
         f"{account.at_night:,}" if account.at_night else "-",
@@ -245,7 +256,7 @@ def _bars(
     made: Drawing, middle: float, width: float, account: PromiseAccount, most: int, start: date
 ) -> None:
     kept = f"kept {account.kept} of {many(account.due, 'promise')}"
-    title = f"from {day_of(start)}: {kept}, {length(account.down)} down"
+    title = f"from {day_of(start)}: {kept}, {account.down_in_words or length(account.down)} down"
     up, down = _UP * account.kept / most, _UP * account.broken / most
     left = middle - width / 2
     if account.kept:

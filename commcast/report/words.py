@@ -198,7 +198,7 @@ def facts(figures: Figures) -> Iterator[tuple[str, str]]:
     yes, no = figures.story.feedback
     yield "Well informed?", f"{yes:,} yes, {no:,} no" if yes + no else "nobody was asked, or answered"
     if figures.story.postmortem:
-        yield "Review", figures.story.postmortem
+        yield "Review", " ".join(figures.story.postmortem.split())
 
 
 def said_of(promise: Promise, clock: Clock) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -39,9 +39,9 @@ def card(
     return f"declare '{title}' --severity 1 --issue '{issue}' {options}"
 
 
-def clock(minutes: int) -> str:
-    """Return what the desk's clocks (UTC) show so many minutes from now."""
-    return f"{NOW + timedelta(minutes=minutes):%H:%M}"
+def clock(minutes: int, zone: tzinfo = UTC) -> str:
+    """Return what clocks show so many minutes from now."""
+    return f"{(NOW + timedelta(minutes=minutes)).astimezone(zone):%H:%M}"
 
 
 @pytest.fixture
@@ -69,6 +69,7 @@ def stops(desk: Path) -> list[str]:
     return [stop.by for stop in read(desk, stops_in_force)]
 
 
+LONG = "update --next 26h --because 'They work for 3 hours.'"
 DOWN = "resolve --fixed 'Down for 4 hours.'"
 PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
 
@@ -88,8 +89,10 @@ PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
         ([card("Cards fail again.")], "cards fail again", "Cards fail.", 1, PLAIN, "issue: Cards fail.\n"),
         # A wrong number in the title is read right from now on.
         ([card("All fail.", title="Card: 3 hours")], "3 hours", "1 hour", 0, "Card: 1 hour", "corrects: [1]"),
+        # What was promised for tomorrow, and why, still is.
+        ([card(), LONG], "3 hours", "30 minutes", 1, "work for 30 minutes.", "next_update: 2"),
     ],
-    ids=["words", "one channel", "twice", "an end", "expected end", "full stops", "title"],
+    ids=["words", "one channel", "twice", "an end", "expected end", "full stops", "title", "a long promise"],
 )
 def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     desk: Path, said: Sequence[str], wrong: str, right: str, texts: int, mail: str, written: str
@@ -112,26 +115,37 @@ def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     assert {row.state for row in read(desk, deliveries, "card1")} == {State.ACCEPTED}
 
 
-@pytest.mark.parametrize(
-    ("said", "wrong", "right"),
-    [
-        ([card("Cards fail.", timeframe=f"by {clock(180)}")], clock(180), clock(150)),
-        (
-            [card("Cards fail.", started=clock(-60)), f"resolve --fixed Repaired. --ended {clock(-20)}"],
-            *(clock(-20), clock(-10)),
-        ),
-    ],
-    ids=["expected end", "end"],
-)
-def test_a_wrong_time_is_put_right_below_too(desk: Path, said: Sequence[str], wrong: str, right: str) -> None:
-    """Such a time is nobody's words: quoted as wrong and shown again below it would help nobody."""
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize("end", ["expected end", "end"])
+def test_a_wrong_time_is_put_right_below_too(desk: Path, end: str, zone: str) -> None:
+    """Such a time is nobody's words: quoted as wrong and shown again below it would help nobody.
+
+    Each reader is told in the zone of their own message, wherever the person is who types a clock time.
+    """
+    config = desk / "commcast.toml"
+    config.write_text(config.read_text().replace('zone = "UTC"', f'zone = "{zone}"'))
+    here = ZoneInfo(zone)
+    if end == "end":
+        wrong, right = -20, -10
+        said = [
+            card("Cards fail.", started=clock(-60, here)),
+            f"resolve --fixed Repaired. --ended {clock(wrong, here)}",
+        ]
+    else:
+        wrong, right, said = 180, 150, [card("Cards fail.", timeframe=f"by {clock(180, here)}")]
     before = succeed(desk, *said)
-    succeed(desk, f"correct card1 --wrong {wrong} --right {right}")
+    succeed(desk, f"correct card1 --wrong {clock(wrong, here)} --right {clock(right, here)}")
     mails, texts = since(desk, before)
-    assert mails
+    assert (len(mails), len(texts)) == (6, 1)
+    zones = [here, *(ZoneInfo(name) for name in ("Europe/Berlin", "America/New_York"))]
     for message in (*mails, *texts):
-        quoted, _, below = message.partition(right)
-        assert (wrong in quoted, wrong in below, right in below) == (True, False, True)
+        found = []
+        for each in zones:
+            quoted, _, below = message.partition(clock(right, each))
+            found.append(
+                (clock(wrong, each) in quoted, clock(wrong, each) in below, clock(right, each) in below)
+            )
+        assert (True, False, True) in found, message
 
 
 @pytest.mark.parametrize(

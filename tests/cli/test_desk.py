@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import getpass
 import json
+import os
 import shlex
 import stat
 import subprocess
@@ -14,14 +15,28 @@ import pytest
 from ruamel.yaml import YAML
 from sqlalchemy import select
 
+from commcast import files
+from commcast.cli import options
 from commcast.cli import prompt as asking
+from commcast.cli.commands import TABLE
 from commcast.config.load import load_config
+from commcast.ledger import location
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import last_tick
 from commcast.model.incident import View
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
 from tests.support.reader import parsed, words
-from tests.support.terminal import bench_now, do, every_byte, everything_in, just_now, missing, play, run
+from tests.support.terminal import (
+    bench_now,
+    do,
+    every_byte,
+    everything_in,
+    in_one,
+    just_now,
+    missing,
+    play,
+    run,
+)
 
 ANN_PHONE = "+4915112345671"
 
@@ -178,6 +193,7 @@ def test_a_file_that_nothing_reads_is_named_with_what_was_perhaps_meant(bench: B
         "audiences/old.csv": "name it under [audiences] in commcast.toml",
         "templates/custmers/email.txt.j2": "did you mean templates/customers/email.txt.j2?",
         "templates/customers/resolvd.email.txt.j2": "did you mean templates/customers/resolved.email.txt.j2?",
+        "templates/support/resolved.email.html.j2": "add templates/support/resolved.email.txt.j2: HTML goes",
         "templates/customers/sms.txt": "did you mean templates/customers/sms.txt.j2?",
         "template/": "did you mean templates/?",
     }
@@ -217,10 +233,108 @@ def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
         path.unlink() if before is None else path.write_text(before)
 
 
+ACTS = (
+    "send",
+    "tick",
+    "declare x --severity 1",
+    "update pay7 --nothing-new x",
+    "resolve pay7 --fixed x",
+    "correct pay7 --wrong x --right y",
+    "retract pay7 --because x",
+    "reopen pay7 --issue x",
+    "merge pay7 --into pay8",
+    "discard pay7",
+    "stop pay7",
+    "resume pay7",
+    "handover pay7 --to dana",
+    "take pay7",
+    "schedule x --window 22:00/23:00",
+    "start pay7",
+    "extend pay7 --until 23:00",
+    "reschedule pay7 --window 22:00/23:00",
+    "complete pay7",
+    "cancel pay7",
+    "test pay7 --to me@acme.example",
+    "feedback pay7 --yes 1",
+    "reconcile",
+    "receipts",
+    "resend pay7 --unknown",
+    "settle pay7 --unknown --as accepted",
+    "doctor --connect",
+    "doctor --dns",
+    "doctor --adopt-ledger --yes",
+    "recipients suppress a@b.example",
+    "recipients unsuppress a@b.example",
+    "recipients erase a@b.example",
+    "recipients import --from sendgrid",
+    "recipients import --from sendgrid --dry-run",
+)
+SHOWS: tuple[str, ...] = (
+    "status",
+    "log",
+    "report pay7",
+    "preview",
+    "lint",
+    "templates",
+    "cron",
+    "tick --dry-run",
+)
+SHOWS += ("recipients check", "recipients suppressed", "doctor")
+
+
+def test_a_desk_that_others_can_change_is_shown_with_a_warning_and_obeyed_by_no_command(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.send()
+    own = {"init", "demo", "schema"}  # they read no desk that is there
+    assert {line.split()[0] for line in (*ACTS, *SHOWS)} | own == {each.name for each in TABLE}
+    path, before = bench.folder / "commcast.toml", every_byte(bench.folder)
+    for where in (files, location):
+        monkeypatch.setattr(where, "TRUSTED_OWNERS", {os.geteuid() + 1})
+    allow = f"export COMMCAST_SAFE_FOLDER={bench.folder}"
+    for line in ACTS:
+        said = run(*shlex.split(line), folder=bench.folder, expect=2).stderr
+        assert missing(f"{bench.folder}: belongs to another user … {allow}", in_one(said)) == [], line
+    assert every_byte(bench.folder) == before
+    monkeypatch.setenv("COMMCAST_SAFE_FOLDER", f"/nowhere:{bench.folder}/.")
+    run("tick", folder=bench.folder)  # its ledger may be another user's as well
+    monkeypatch.undo()
+    for line in SHOWS:
+        path.chmod(0o666)
+        options._warn.cache_clear()
+        code = 2 if line == "doctor" else 0
+        said = run(*shlex.split(line), folder=bench.folder, expect=code).output
+        assert f"Warning: {path}: anybody may change it" in said, line
+        path.chmod(0o644)
+        assert "anybody" not in run(*shlex.split(line), folder=bench.folder).output
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "is_obeyed"),
+    [
+        (0o755, "staff", True),
+        (0o775, "dana", True),  # the user's own group, as most systems make one
+        (0o775, "staff", False),  # its members may be listed nowhere
+        (0o777, "dana", False),
+        (0o1777, "dana", False),  # a sticky folder, as /tmp: anybody may add a file
+    ],
+)
+def test_only_a_group_of_ones_own_may_write_a_desk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, group: str, is_obeyed: bool
+) -> None:
+    tmp_path.chmod(mode)
+    monkeypatch.setattr(Path, "owner", lambda _: "dana")
+    monkeypatch.setattr(Path, "group", lambda _: group)
+    assert (files.distrusted(tmp_path, "commcast.toml") is None) == is_obeyed
+
+
 ODD = "my desk 100% 'of' \"it\" $HOME ${{ x }}"
 
 
-@pytest.fixture(params=["desk", ODD], ids=["plain", "odd"])
+BACKSLASHES = "a\\%b\\\\c\\"
+
+
+@pytest.fixture(params=["desk", ODD, BACKSLASHES], ids=["plain", "odd", "backslashes"])
 def ticking(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     folder = tmp_path / request.param
     write_desk(folder)
@@ -248,11 +362,21 @@ def ticks(bench: Bench, script: str, place: Path) -> bool:
         return last_tick(connection) is not None
 
 
+def as_cron_reads(command: str, unescaped: str) -> str:
+    """Return a command as a cron reads it that takes the backslash before these characters away."""
+    read, is_escaped = "", False
+    for letter in command:
+        assert letter != "%" or is_escaped, "it would end the command"
+        read = (read[:-1] if is_escaped and letter in unescaped else read) + letter
+        is_escaped = letter == "\\" and not is_escaped
+    return read
+
+
 def crontab_commands(text: str) -> list[tuple[list[str], str]]:
-    """Return (when, command) of each line of a crontab, as cron reads it: a bare % would end the command."""
+    """Return (when, command) of each line of a crontab, which all crons read alike."""
     lines = [line.split(None, 5) for line in text.splitlines() if line and not line.startswith("#")]
-    assert not any("%" in line[5].replace("\\%", "") for line in lines)
-    return [(line[:5], line[5].replace("\\%", "%")) for line in lines]
+    assert all(as_cron_reads(line[5], "%") == as_cron_reads(line[5], "%\\") for line in lines)
+    return [(line[:5], as_cron_reads(line[5], "%")) for line in lines]
 
 
 @pytest.mark.parametrize("has_secrets", [True, False])
@@ -282,6 +406,7 @@ def test_the_units_are_a_service_and_a_punctual_timer(ticking: Bench) -> None:
     assert timer["Install"]["WantedBy"] == "timers.target"
     assert (service["Type"], service["EnvironmentFile"]) == ("oneshot", "-/etc/commcast.env")
     assert service["User"] == ticking.folder.owner()
+    assert not any(part[-1] == "\\" for parser in found.values() for part in parser["Unit"].values())
     line = service["ExecStart"]
     assert "%" not in line.replace("%%", "")
     assert "$" not in line.replace("$$", "")

@@ -81,6 +81,17 @@ def test_what_is_new_is_measured_by_what_readers_read(desk: Path) -> None:
     assert "New here, check each: 55%" in done.stderr
 
 
+def test_a_status_that_goes_back_needs_a_word(desk: Path) -> None:
+    declare(desk, "--yes")
+    do(desk, "update card1 --status identified --yes")
+    file = desk / "incidents" / "card1.yaml"
+    said = file.read_text() + "  - status: investigating\n"
+    warning = "Readers were told identified, and nothing here says why it is investigating again"
+    for why, is_warned in (("", True), ("    because: It was not the release.\n", False)):
+        file.write_text(said + why)
+        assert (warning in in_one(do(desk, "send card1", "n\n").stderr)) is is_warned
+
+
 @pytest.mark.parametrize("command", ["send login1 --dry-run", "preview login1"])
 def test_whom_a_mild_severity_leaves_out_is_said(desk: Path, command: str) -> None:
     """Nothing else would tell that whole audiences are not told; a person who names audiences knows it."""

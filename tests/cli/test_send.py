@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from commcast.cli import prompt as asking
 from commcast.cli import verbs
@@ -18,15 +19,18 @@ from commcast.config.load import load_config
 from commcast.errors import ExitCode, Interrupted
 from commcast.ledger.fence import stops_in_force
 from commcast.ledger.releases import read_releases
+from commcast.ledger.settle import current_owner
 from commcast.ledger.store import ledger_path, open_ledger
 from commcast.ledger.suppressions import erase, list_suppressions
+from commcast.ledger.tables import delivery
 from commcast.model.message import Delivery, Outcome, OutcomeKind
 from commcast.operations import release
 from commcast.operations import send as sending
 from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident, write_list
 from tests.support.providers import FakeAdapter, address_of
 from tests.support.reader import parsed
-from tests.support.terminal import bench_now, declare, do, everything_in, missing, outbox, play, run
+from tests.support.terminal import bench_now, declare, do, everything_in, in_one, missing, outbox, play, run
+from tests.support.values import cases
 
 DRAFT = """\
 title: Card payments fail
@@ -373,6 +377,33 @@ def test_an_answer_after_an_erasure_does_not_bring_the_address_back(bench: Bench
     bench.send()
     row = next(row for row in bench.rows() if row.channel == "email" and not row.address)
     assert (row.state.value, row.reason, row.provider_id) == ("accepted", "", "")
+
+
+@cases("""
+    rows                | owner | code | says
+    accepted            |       | 0    | update 1 was already sent
+    accepted + rejected |       | 1    | 3 rejected … resend pay7 --rejected
+    rejected            |       | 1    | update 1 has 5 rejected … resend pay7 --rejected
+    unknown             |       | 1    | update 1 has 5 unknown … commcast reconcile pay7
+    skipped             |       | 0    | update 1 was already sent
+    claimed             | here  | 0    | update 1 has 5 waiting   # two share the work
+    claimed             | other | 75   | update 1 has 5 waiting … The next tick continues
+""")
+def test_sending_again_says_how_the_messages_stand(
+    ours: Bench, rows: str, owner: str, code: str, says: str
+) -> None:
+    """In words and in the exit code: "already sent" stands over no message that is not."""
+    ours.send()
+    pid = current_owner() if owner == "here" else "other|boot|pid:[1]|10|99"
+    claim = {"owner": pid, "lease_until": datetime.now(UTC) + timedelta(minutes=9)} if owner else {}
+    for state, channel in zip(rows.split(" + "), ("sms", "email"), strict=False):
+        with ours.ledger.write() as connection:
+            which = update(delivery).where(delivery.c.channel.in_({channel, "email"}))
+            connection.execute(which.values(state=state, **claim))
+    done = run("send", "pay7", folder=ours.folder, expect=int(code))
+    assert missing(says, in_one(done.output)) == []
+    document = json.loads(run("send", "pay7", "--json", folder=ours.folder, expect=int(code)).stdout)
+    assert document["exit_code"] == int(code)
 
 
 STOPS = [

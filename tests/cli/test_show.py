@@ -159,6 +159,9 @@ def test_preview_says_what_quiet_hours_hold_and_to_whom_a_holding_statement_goes
     path, now = desk / "commcast.toml", datetime.now(UTC).astimezone(load_config(desk).zone)
     quiet = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}"
     night = path.read_text().replace('quiet = "21:00-08:00"', f'quiet = "{quiet}"')
+    night = night.replace(
+        'executives = "hold"\ninternal = "hold"', 'executives = "nudge"\ninternal = "nudge"'
+    )
     path.write_text(night.replace("wake_for = [1, 2]", "wake_for = []"))
     declare(desk, "--yes")
     said = (
@@ -303,6 +306,26 @@ def test_a_first_word_that_reaches_nobody_is_overdue(bench: Bench) -> None:
     now = (bench.now + timedelta(minutes=16)).isoformat()
     late = run("status", "--overdue", "--now", now, folder=bench.folder, expect=4)
     assert terminal.missing("never … LATE by ", late.stdout) == [] and "commcast send pay7" in late.stderr
+
+
+def test_a_draft_has_waited_since_a_tick_saw_it_first_and_its_first_word_is_late(bench: Bench) -> None:
+    """Not since somebody edited its file, a fault stood in it, or it was checked out anew."""
+    path = bench.folder / "incidents" / "pay7.yaml"
+    text = re.sub(r"(?m)^started:.*\n|^ +at:.*\n|(?<=- )at:.*\n +", "", path.read_text())
+    for minutes, written in ((0, text), (4, "title: ["), (3, text)):
+        bench.later(minutes=minutes)
+        path.write_text(written)
+        os.utime(path, (bench.now.timestamp(),) * 2)
+        bench.tick()
+    waits = "first word to anybody: … in 3m; the cadence says within 10m"
+    assert terminal.missing(waits, "\n".join(status_at(bench))) == []
+    assert status_at(bench, "--overdue", minutes=3) == []
+    late = status_at(bench, "--overdue", minutes=4, expect=4)
+    assert "  first word to anybody: LATE by 1m; the cadence says within 10m" in late
+    assert document_at(bench, "--overdue", minutes=4, expect=4)["overdue"] == ["pay7"]
+    bench.later(minutes=4)
+    (nudge,) = bench.tick().nudged["pay7"].nudges
+    assert (nudge.id, nudge.deadline) == ("nudge:draft:1:late", bench.now - timedelta(minutes=1))
 
 
 FOUR = """\

@@ -38,6 +38,7 @@ STATES = {
     "empty": [],
     "draft": [CARD],
     "told": [f"{CARD} --yes"],
+    "found": [f"{CARD} --yes", "update --status identified --yes"],
     "ending": [f"{CARD} --yes", RESOLVE],
     "over": [f"{CARD} --yes", f"{RESOLVE} --yes"],
     "reopened": [f"{CARD} --yes", f"{RESOLVE} --yes", f"{REOPEN} --yes"],
@@ -64,6 +65,7 @@ ADDED = [
     ("empty", PRESET, 7, "severity: 2 … timeframe: 30m … by card."),
     ("empty", f"{CARD} --started {BEFORE:%H:%M}", 7, f"started: {BEFORE:%Y-%m-%dT%H:%M}+00:00"),
     ("told", "update --nothing-new 'At 60%.' --next 20m", 6, "nothing_new: At 60%. … next_update: 20m"),
+    ("told", "update --next 26h --because 'A part comes then.'", 6, "A part comes then. … next_update: 26h"),
     ("told", REDATED, 6, f"by {TOMORROW:%Y-%m-%dT%H:%M}"),
     ("told", f"{RESOLVE} --remains Slips.", 7, "status: resolved … Done. … remains: Slips. … ended: "),
     ("told", RETRACT, 7, "status: retracted … because: Wrong."),
@@ -139,6 +141,8 @@ REFUSED = [
     ("told", "update", "nothing new to send"),
     ("told", f"update --timeframe 'by {GONE:%H:%M}'", f"{PASSED} … 'by {TOMORROW:%Y-%m-%dT%H:%M}'"),
     ("told", "update --nothing-new 'At 60%.' --issue 'All fail.'", NEWS),
+    ("told", "update --next 26h", 'later than the cadence … write 20m or less, or add --because "…" (why'),
+    ("found", "update --status investigating", "--because is missing"),
     ("told", "update --status scheduled", "--status: "),
     ("told", "update --status resolved", 'write: commcast resolve card1 --fixed "…"'),
     ("told", "update --status merged", "commcast merge card1 --into ID"),
@@ -227,6 +231,7 @@ TYPED = [
     ),
     ("told", "resolve", "All back.\nSlips.\n\n\ny\n", "", "fixed: All back. … remains: Slips."),
     ("told", "retract", "It was wrong.\ny\n", "", "because: It was wrong."),
+    ("found", "update --status investigating", "A wrong trace.\ny\n", "", "because: A wrong trace."),
     ("over", "reopen", "Again.\nWe look.\nsoon\nunknown\ny\n", "is not a timeframe", "issue: Again."),
 ]
 

@@ -85,6 +85,9 @@ REFUSED_BELOW = [
     ("[providers.smtp]\nhost = 'x'\nport = 25\nsecurty = 'tls'\n", "did you mean security?"),
     ("[cadence.1]\nevry = '10m'\n", "cadence.1.evry: is neither a known key nor an audience; did you"),
     ("[send]\nzzz = 1\n", "send.zzz: unknown key; check its spelling: commcast schema config lists all"),
+    *((f"[providers.outbox]\nfolder = '{name}'\n", f"providers.outbox.folder: {name!r} is no folder of its")
+      for name in (".git/hooks", ".commcast", "../x", "/tmp/x", "a/../../x", "Incidents", "templates/x", "")),
+    ("[nudge]\nenv = ['TOKEN=x']\n", "nudge.env.0: is not the name of a variable; write one such as"),
     ("[channels.sms]\nquiet = '9pm-8am'\n", "21:00-08:00"),
     ("[channels.sms]\nevents = ['first']\n", "channels.sms.events: leaves out 'resolved'"),
     ("[channels.sms]\nevents = 'first'\n", "channels.sms.events: is not a list; write one"),

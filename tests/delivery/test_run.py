@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sqlite3
 import time
@@ -163,6 +164,7 @@ def even_answered(item: Delivery, _: int) -> Outcome | None:
 OURS: dict[str, Any] = {"blame": Blame.ACCOUNT}
 THEIRS: dict[str, Any] = {"blame": Blame.PROVIDER}
 UNCLEAR: dict[str, Any] = {"blame": Blame.UNCLEAR}
+FOR_ONE: dict[str, Any] = {"blame": Blame.ACCOUNT_FOR_ONE}
 TWO = {"connections": 2, "ready": 2}
 OPTS_OUT: dict[str, Any] = {"suppress": True, "opted_out": True}
 WHOLE = {"batch_size": 25, "ready": 1}  # a run begins with one reader; then come requests of 25
@@ -185,6 +187,10 @@ CASES: list[tuple[str, int, Answer, dict[str, int], str, str, str]] = [
     ("unclear of one", 1, by(NOT_TAKEN, "no", **UNCLEAR), TWO, "1 pending", "", ""),
     ("unclear of some", 30, by(NOT_TAKEN, "no", third, **UNCLEAR), TWO, "29 accepted, 1 pending", "", ""),
     ("unclear then", 30, by(NOT_TAKEN, "no", nth(10), **UNCLEAR), TWO, "8 accepted, 22 pending", "no", ""),
+    ("a region", 60, by(REJECTED, "no", nth(10), **FOR_ONE), {}, "9 accepted, 51 rejected", "no", ""),
+    ("the one region", 30, by(REJECTED, "no", **FOR_ONE), {}, "30 rejected", "no", ""),
+    ("ours, for one", 30, by(NOT_TAKEN, "no", third, **FOR_ONE), TWO, "29 accepted, 1 pending", "no", ""),
+    ("ours, for all", 99, by(NOT_TAKEN, "no", nth(3), **FOR_ONE), TWO, "2 accepted, 97 pending", "no", ""),
     ("greylisted", 30, by(NOT_TAKEN, "", nth(3, 3)), {}, "29 accepted, 1 pending", "", ""),
     ("one lost request", 99, by(UNKNOWN, "", nth(2, 26)), WHOLE, "25 unknown, 74 accepted", "", ""),
     ("two", 99, by(UNKNOWN, "lost", nth(2)), WHOLE, "1 accepted, 50 unknown, 48 pending", "", "lost"),
@@ -205,7 +211,8 @@ def test_a_run_goes_on_or_ends_by_its_answers(
     ended = deliver(bench, adapter)
     counted = {state: int(many) for many, state in (each.split() for each in left.split(", "))}
     assert (emails(bench), ended.waiting) == (counted, counted.get("pending", 0))
-    assert (ended.refused, ended.down, ended.refuses_everybody) == (refused, down, refused == ALL_REFUSED)
+    refused_for = ended.refused or ended.refused_some
+    assert (refused_for, ended.down, ended.refuses_everybody) == (refused, down, refused == ALL_REFUSED)
     taken = sum(counted.values()) - ended.waiting
     most = adapter.window if options is TWO else 1 if refused else FAILURES_IN_A_ROW
     assert not (refused or down) or len(adapter.handed) <= taken + most
@@ -586,6 +593,27 @@ def test_if_answers_cannot_be_recorded_nothing_more_leaves(tmp_path: Path) -> No
     send_with(bench, rest)
     assert not set(rest.addresses) & set(adapter.addresses)
     assert set(emails(bench)) == {"accepted", "unknown"}
+
+
+@pytest.mark.parametrize("by", ["deleted", "replaced"])
+def test_if_the_ledger_is_gone_nothing_more_leaves_and_it_is_not_said_that_all_is_recorded(
+    tmp_path: Path, by: str
+) -> None:
+    """An open file can be written although nobody finds it any more."""
+    bench = bench_of(tmp_path, 20)
+    folder = bench.ledger.path.parent
+
+    def lose() -> None:
+        folder.rename(tmp_path / "elsewhere")
+        if by == "replaced":
+            shutil.copytree(tmp_path / "elsewhere", folder)
+
+    adapter = FakeAdapter(before=at_third(lose))
+    with pytest.raises(LedgerError, match="deleted, moved or replaced") as caught:
+        deliver(bench, adapter)
+    assert (len(adapter.handed) <= 3 + 2, "unrecorded" in str(caught.value)) == (True, False)
+    with pytest.raises(LedgerError, match="deleted, moved or replaced"), bench.ledger.write():
+        pass
 
 
 def test_a_failure_on_one_channel_ends_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ import shutil
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -34,6 +35,7 @@ from commcast.ledger.oncall import take
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused
 from commcast.providers.sendgrid.records import SendGridRecords
+from commcast.providers.smtp import opening
 from commcast.providers.twilio.client import Credentials
 from commcast.providers.twilio.records import TwilioRecords
 from tests.support.desk import DESK, Bench, update_text, write_desk, write_incident, write_list
@@ -175,6 +177,16 @@ def test_a_template_of_no_use_fails(doctor: Doctor, name: str, text: str, said: 
     assert doctor.checks("templates", expect=0 if after == "ok" else 2)[0][0] == after
 
 
+def test_a_template_that_nothing_reads_is_a_warning(doctor: Doctor) -> None:
+    path = doctor.bench.folder / "templates" / "customers" / "resolved.email.html.j2"
+    path.parent.mkdir(parents=True)
+    path.write_text("<p>")
+    said = f"warn  templates: templates/customers/{path.name}: nothing reads this file\n"
+    assert said + "      add templates/customers/resolved.email.txt.j2" in doctor()
+    path.with_name("resolved.email.txt.j2").write_text("{% include 'shipped:customers/email.txt.j2' %}")
+    assert "nothing reads" not in doctor()
+
+
 PEOPLE = '[people.sam]\nname = "S"\nemail = "env:SAM_MAIL"\n[people.kim]\nname = "K"\nphone = "+4930123456"\n'
 
 
@@ -241,6 +253,9 @@ def test_old_history_stays_quiet_over_an_adopted_ledger(tmp_path: Path) -> None:
     assert not (tmp_path / ".commcast" / "ledger.db").exists()
     result = run("doctor", "--adopt-ledger", "--yes", folder=tmp_path)
     assert "18 updates count as told elsewhere" in result.stdout
+    assert "old0 is open" in result.stderr
+    assert 'commcast update old0 --nothing-new "…" --next ' in result.stderr
+    assert "old1 is open" not in result.stderr
     assert run("tick", folder=tmp_path).output == ""
     for name in ("pay7", "old0", "old5"):
         run("send", name, "--yes", folder=tmp_path)
@@ -349,7 +364,7 @@ def test_connect_says_hello_to_the_mail_server(doctor: Doctor) -> None:
 @cases("""
     server   | password | ca              | code | said
     STARTTLS | sesame   | certificate.pem | 0    | responds and accepts the login
-    STARTTLS | barley   | certificate.pem | 78   | refuses the login of desk … check user and COMMCAST_SMTP
+    STARTTLS | barley   | certificate.pem | 78   | login was refused (535 5.7.8) … check user and COMMCAST_
     STARTTLS | sesame   |                 | 78   | write ca_file = "…"
     plain    | sesame   |                 | 78   | offers no STARTTLS … security = "tls" with port = 465
 """)
@@ -364,16 +379,49 @@ def test_connect_logs_in(doctor: Doctor, server: str, password: str, ca: str, co
 
 
 def test_a_relay_that_cannot_be_talked_to_is_told_in_plain_words(doctor: Doctor) -> None:
-    doctor.live("smtp")
+    write_desk(doctor.bench.folder, email="smtp")
     for error, said in (
-        (TimeoutError("timed out"), "no answer in time"),
-        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "no TLS connection"),
-        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (TimeoutError("timed out"), "the server did not reply in time"),
+        (
+            ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"),
+            "no TLS connection can be made",
+        ),
+        (ConnectionRefusedError(111, "Connection refused"), "cannot be reached (Connection refused)"),
     ):
-        doctor.patch.setattr(doctor_providers, "_dialled", Mock(side_effect=error))
+        doctor.patch.setattr(opening, "_dial", Mock(side_effect=error))
         shown = doctor("--connect", expect=75)
-        told = f"FAIL  email: 127.0.0.1:25 does not respond correctly: … {said}\n"
+        told = f"FAIL  email: 127.0.0.1:25: … {said}\n      check host, port"
         assert (missing(told, shown), "SSL:" in shown) == ([], False)
+
+
+@contextmanager
+def endless_server(piece: bytes, pause: float) -> Iterator[tuple[int, list[int]]]:
+    """Run a server that sends the same again and again; yield its port, and how much was sent each time."""
+    sent: list[int] = []
+
+    def serve() -> None:
+        with suppress(OSError), listener.accept()[0] as taken:
+            while True:
+                sent.append(taken.send(piece))
+                time.sleep(pause)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], sent
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("count", "pause"), [(1, 0.05), (10_000, 0)], ids=["slowly", "much"])
+def test_a_relay_whose_greeting_never_ends_is_left(doctor: Doctor, count: int, pause: float) -> None:
+    doctor.patch.setattr(doctor_providers, "_SECONDS", 1.0)
+    began = time.monotonic()
+    with endless_server(b"220-hello\r\n" * count, pause) as (port, sent):
+        write_desk(doctor.bench.folder, email="smtp", port=port)
+        assert f"FAIL  email: 127.0.0.1:{port}: the server" in doctor("--connect", expect=75)
+    assert time.monotonic() - began < 15
+    assert sum(sent) < 16 << 20
 
 
 def test_servers_limits_and_secrets_are_shown(doctor: Doctor) -> None:

@@ -125,6 +125,27 @@ def test_only_regular_files_inside_the_folder_are_read(tmp_path: Path) -> None:
         read_text_file(Path("/dev/zero"))
 
 
+def test_a_folder_that_becomes_a_link_while_its_file_is_opened_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, secret = tmp_path / "desk" / "incidents" / "x.yaml", tmp_path / "elsewhere" / "x.yaml"
+    for each in (path, secret):
+        each.parent.mkdir(parents=True)
+        each.write_text("a: b")
+    real = os.open
+
+    def swapping(*given: Any, **more: Any) -> int:
+        if path.parent.exists() and not path.parent.is_symlink():
+            path.parent.rename(tmp_path / "old")
+            path.parent.symlink_to(secret.parent)
+        return real(*given, **more)
+
+    assert read_text_file(path, folder=tmp_path / "desk") == "a: b"
+    monkeypatch.setattr(os, "open", swapping)
+    with pytest.raises(InputError, match=r"x\.yaml: was replaced by a link"):
+        read_text_file(path, folder=tmp_path / "desk")
+
+
 PIECES = ["a: ", "- ", "  ", " #", ": ", "&a", "*a", "---", *"b\n\"'{}[]#|>!\t\\?,"]
 
 

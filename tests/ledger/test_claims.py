@@ -27,6 +27,7 @@ from commcast.model.message import OutcomeKind
 from tests.ledger.conftest import ask, do, plans_of, rewrite
 from tests.support import desk
 from tests.support.desk import LEASE, ME, NOW, OTHER, ROW, answer, claim, fill, said, states, told
+from tests.support.values import cases
 
 ACCEPTED, REJECTED, NOT_TAKEN = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED, OutcomeKind.NOT_TAKEN
 DEAD = "elsewhere|boot|pid:[1]|12|99"
@@ -369,16 +370,37 @@ def renamed(owner: str, **parts: str) -> str:
     return "|".join({**found, **parts}[name] for name in names)
 
 
+@cases("""
+    boot         | space            | started | runs
+    mine/today   | pid:[4026531836] |         | True
+    mine/today   | pid:[4026531836] | 1       | False   # another process has its number
+    mine/today   | pid:[1]          | 1       |         # in a container
+    mine/before  | pid:[4026531836] |         | False   # the machine was started anew
+    other/before | pid:[4026531836] |         |         # another machine of the same host name
+    mine/before  | pid:[1]          |         |    # a container: the id may be its image's
+    /before      | pid:[4026531836] |         |         # nothing tells that machine from others
+    mine/        | pid:[4026531836] | 1       |
+    today        | pid:[4026531836] | 1       | False   # as an earlier version wrote it
+    before       | pid:[4026531836] | 1       |
+""")
+def test_what_is_known_of_a_claims_process(
+    boot: str, space: str, started: str, runs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it is dead only if it certainly ran on this machine; otherwise its claims end with their lease."""
+    pid, began = current_owner().split("|")[3:]
+    monkeypatch.setattr(settle, "_here", lambda: "web|mine/today|pid:[4026531836]")
+    for host in ("web", "other"):
+        known = settle.runs("|".join((host, boot, space, pid, started or began)))
+        assert known is ({"True": True, "False": False}.get(runs) if host == "web" else None)
+
+
 def test_who_is_called_dead() -> None:
     """Proof of death is needed, and nothing less will do."""
     script = "from commcast.ledger.settle import current_owner as o; print(o())"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     gone = subprocess.check_output([sys.executable, "-c", script], text=True, env=env).strip()
     me = current_owner()
-    unproved = [me, renamed(gone, host="other"), renamed(gone, space="pid:[1]"), renamed(me, boot="")]
-    dead = [gone, renamed(me, started="1"), renamed(me, boot="earlier")]  # the second had its number before
-    assert [is_dead(each) for each in (*unproved, *dead)] == [False] * 4 + [True] * 3
-    assert gone != me == current_owner()
+    assert (is_dead(gone), is_dead(me), gone != me == current_owner()) == (True, False, True)
     # A zombie keeps its number and start time, and does nothing more.
     child = subprocess.Popen([sys.executable, "-c", ""])
     try:

@@ -141,7 +141,7 @@ elsewhere / 2: a / 3 resolved: a
 2 a: ended, 3 a: pending
 who wants the end only gets it
 1: a / 2 completed: a end-only
-1 a: ended, 2 a: never began, 2 end-only: pending
+1 a: ended, 2 a: pending, 2 end-only: pending
 """.strip().splitlines()
 
 
@@ -161,9 +161,9 @@ def test_open_broadcasts_are_the_frozen_ones_with_something_left(ledger: Ledger)
     fill(ledger, "a", incident="half1", finish=False)
     for name, state in (("pend1", State.PENDING), ("held1", State.HELD), ("skip1", State.SKIPPED)):
         fill(ledger, "a", incident=name, row=replace(ROW, state=state))
-    assert not ask(ledger, freeze.is_anything_claimed)
+    assert not ask(ledger, freeze.is_anything_claimed, "take1")
     claim(ledger, fill(ledger, "a", incident="take1"))
-    assert ask(ledger, freeze.is_anything_claimed)
+    assert [ask(ledger, freeze.is_anything_claimed, each) for each in ("take1", "pend1")] == [True, False]
     assert [b.incident for b in ask(ledger, open_broadcasts)] == ["pend1", "held1", "take1"]
     assert [b.incident for b in ask(ledger, open_broadcasts, "held1")] == ["held1"]
 

@@ -426,7 +426,7 @@ def test_so_many_ticks_are_kept_and_the_last_is_the_newest(ledger: Ledger) -> No
     """The drift is that of the last day."""
     assert (ask(ledger, oncall.last_tick), ask(ledger, drift, NOW)) == (None, None)
     ticked(ledger, (NOW - each * MINUTE for each in range(TICKS_KEPT + 50, 0, -1)))
-    do(ledger, oncall.record_tick, NOW)
+    do(ledger, oncall.record_tick, NOW, {})
     assert ask(ledger, oncall.last_tick) == NOW
     assert len(ask(ledger, lambda c: c.execute(select(schema.tick.c.id)).all())) == TICKS_KEPT
     do(ledger, lambda c: c.execute(schema.tick.delete()))

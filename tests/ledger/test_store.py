@@ -366,38 +366,67 @@ def test_a_copy_leaves_no_trace(ledger: Ledger, tmp_path: Path, monkeypatch: pyt
         assert copy.path == ledger.path
         assert states(copy) == {"a": "pending"}
         fill(copy, "b", number=2)
-        assert [mode(found) for found in (tmp_path / "room").iterdir()] == [0o700]
-    assert list((tmp_path / "room").iterdir()) == []
+        assert list((tmp_path / "room").iterdir()) == []  # nor is there a name now that a kill could leave
     assert snapshot(ledger.path.parent) == before
     assert states(ledger) == {"a": "pending"}
     with pytest.raises(LedgerError), nothing_can_be_written(), open_copy(ledger.path, DESK):
         pass
     with monkeypatch.context() as patched:
-        changing = iter(range(1000))
-        patched.setattr(location, "_state", lambda path, log: (next(changing),))
+        changing, named = iter(range(1000)), list[Path]()
+
+        def state(_path: Path, _log: Path) -> tuple[int]:
+            named.extend((tmp_path / "room").iterdir())  # while it is filled
+            return (next(changing),)
+
+        patched.setattr(location, "_state", state)
         with pytest.raises(TryAgain, match="written constantly"), open_copy(ledger.path, DESK):
             pass
+        assert (next(changing), named) == (40, [])
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(LedgerError, match=r"folder to read it: .*TMPDIR"), open_copy(ledger.path, DESK):
         pass
 
 
-def test_a_copy_shows_what_a_killed_writer_committed_and_touches_nothing(path: Path) -> None:
-    """Nor is it lost to who opens the ledger itself."""
-    script = (
-        "import os, sys; from pathlib import Path; from tests.support import desk;"
-        "desk.fill(desk.open_ledger(Path(sys.argv[1]), sys.argv[2]), ['a']); os._exit(9)"
-    )
+KILLED = """
+import os, sys
+from pathlib import Path
+from tests.support import desk
+ledger = desk.open_ledger(Path(sys.argv[1]), sys.argv[2])
+for number, who in enumerate("abc", 1):
+    desk.fill(ledger, [who], number=number)
+raw = ledger.engine.raw_connection().cursor()
+raw.execute("pragma cache_size = 5")
+raw.execute("begin immediate")  # never committed, and too large to stay out of the log
+raw.executemany("insert into meta values (?, ?)", [(f"n{each}", "x" * 900) for each in range(200)])
+os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("index", ["of this boot", "of an earlier boot", "none", "none, and a torn log"])
+def test_a_copy_shows_what_a_killed_writer_committed_and_touches_nothing(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str
+) -> None:
+    """It holds what SQLite itself reads there. Nor is it lost to who opens the ledger itself."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", script, str(path), DESK], env=environment, check=False)
-    assert done.returncode == 9
-    assert path.with_name("ledger.db-wal").stat().st_size > 0
+    command = [sys.executable, "-c", KILLED, str(path), DESK]
+    assert subprocess.run(command, env=environment, check=False).returncode == 9
+    log = path.with_name("ledger.db-wal")
+    assert log.stat().st_size > 200_000
+    if index == "of an earlier boot":
+        monkeypatch.setattr(location, "_is_of_this_boot", lambda _: False)
+    elif index.startswith("none"):
+        path.with_name("ledger.db-shm").unlink()
+    if index.endswith("torn log"):
+        os.truncate(log, log.stat().st_size - 1000)
     before = snapshot(path.parent)
     with open_copy(path, DESK) as copy:
         assert copy is not None
-        assert states(copy) == {"a": "pending"}
+        shown = list(copy.engine.raw_connection().driver_connection.iterdump())  # type: ignore[union-attr]
     assert snapshot(path.parent) == before
-    assert states(open_ledger(path, DESK)) == {"a": "pending"}
+    shutil.copytree(path.parent, tmp_path / "own")
+    with closing(sqlite3.connect(tmp_path / "own" / "ledger.db")) as own:
+        assert shown == list(own.iterdump())
+    assert states(open_ledger(path, DESK)) == dict.fromkeys("abc", "pending")
 
 
 @pytest.mark.parametrize("name", ["SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN"])
@@ -405,6 +434,9 @@ def test_a_full_disk_by_other_names(path: Path, monkeypatch: pytest.MonkeyPatch,
     """Below 128 KiB; what is free is asked of the nearest folder that is there."""
     about = "cannot be opened: check the permissions" if "OPEN" in name else "reading or writing failed"
     assert about in trouble(path, name)
+    assert "a yes may stand" not in trouble(path, name) and "a yes may stand" in trouble(
+        path, "SQLITE_IOERR_FSYNC"
+    )
     asked: dict[Path, int] = {}
     for free in (128 << 10, (128 << 10) - 1):
         monkeypatch.setattr(location, "free_bytes", lambda at, f=free: asked.setdefault(at, f) and f)

@@ -13,12 +13,13 @@ from commcast.config.settings import Config
 from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Status, Timeframe
 from commcast.model.oncall import Handover
+from commcast.oncall.nudge_text import headline
 from commcast.oncall.nudges import Nudge, Why, broken_file_nudge, first_nudge, handing_nudges, nudges_due
 from commcast.oncall.people import Reach, reach, unreachable, variables_of
 from commcast.plan.cadence import GRACE
 from commcast.plan.due import due
 from tests.plan.test_promises import HOLDS, MINUTE, Told, begun
-from tests.support.values import AT, cases, config_of, incident_of, story, update_of
+from tests.support.values import AT, cases, config_of, incident_of, released, story, update_of
 
 S = Status
 
@@ -108,11 +109,24 @@ def test_no_promise_passes_without_a_nudge(gaps: list[int], holds: bool) -> None
                 assert any(said.promised.strftime("%Y-%m-%dT%H:%M:%SZ:") in each for each in seen)
 
 
-def test_a_draft_is_nudged_for_after_three_minutes_and_a_passed_estimate_and_a_broken_file_once() -> None:
-    for minutes, wanted in ((2, []), (3, [("nudge:draft:1", "commcast send pay7")])):
-        now = AT + minutes * MINUTE
-        found = nudges_due(story(S.INVESTIGATING), History(), (), HOLDS, now, drafted={1: AT}, nudged=())
-        assert [(nudge.id, nudge.line) for nudge in found] == wanted
+@cases("""
+    draft | minute | nudge              | says
+    1     | 2      |                    |
+    1     | 3      | nudge:draft:1      | the first message is due by 10:15 CET (09:15 UTC), in 7 minutes
+    1     | 11     | nudge:draft:1:late | the first message was due by 10:15 CET (09:15 UTC), 1 minute ago
+    2     | 11     | nudge:draft:2      | A draft is waiting for a yes   # readers know of it
+""")
+def test_when_somebody_is_nudged_about_a_draft(draft: str, minute: str, nudge: str, says: str) -> None:
+    told = Told(story(S.INVESTIGATING), HOLDS)
+    told.history = History(released(told.incident, 1) if draft == "2" else {})
+    now, drafted = AT + int(minute) * MINUTE, {int(draft): AT}
+    found = nudges_due(told.incident, told.history, (), HOLDS, now, drafted=drafted, nudged=())
+    shown = [(each.id, each.line, each.backup_too) for each in found]
+    assert shown == [(nudge, "commcast send pay7", "late" in nudge)] * bool(nudge)
+    assert all(headline(HOLDS, each, now).endswith(says) for each in found)
+
+
+def test_a_passed_estimate_and_a_broken_file_are_nudged_for_once() -> None:
     update = update_of(1, S.INVESTIGATING, timeframe=Timeframe(latest=AT + 10 * MINUTE))
     told = begun(config_of(), incident_of(update))
     assert nudges(told, AT + 9 * MINUTE) == ()
@@ -131,6 +145,10 @@ def test_both_ends_of_a_window_are_nudged_for() -> None:
         found = [[*nudges(told, moment - before * MINUTE)] for before in (31, 30, 10)]
         assert [[each.id.rpartition(":")[2] for each in some] for some in found] == [[], ["30m"], ["10m"]]
         assert {nudge.line for some in found for nudge in some} == {f"commcast {verb} pay7"}
+    said = working.history.said[0]._replace(promised=window.start + 40 * MINUTE)
+    working.history = replace(working.history, said=(said,))
+    (nudge,) = nudges(working, window.start + 41 * MINUTE)  # nothing begins or ends then
+    assert nudge.line.startswith("commcast update pay7 --nothing-new")
     assert first_nudge(planned.incident.latest, AT, window.start + GRACE) == window.start - 30 * MINUTE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -55,7 +56,8 @@ def desk_of(folder: Path, extra: str = OWNER, *, minutes: float = 0) -> Bench:
 
 def call(bench: Bench, *command: str) -> Call:
     folder, nudge = bench.folder, "nudge:draft:1"
-    call_once(bench.ledger, "pay7", nudge, command, '{"a": "ü"}', folder=folder, clock=lambda: bench.now)
+    now = lambda: bench.now  # noqa: E731
+    call_once(bench.ledger, "pay7", nudge, command, '{"a": "ü"}', folder=folder, environ={}, clock=now)
     with bench.ledger.read() as connection:
         return calls(connection, "pay7")[-1]
 
@@ -77,6 +79,7 @@ def test_the_command_reads_json_and_runs_once_and_never_if_it_was_begun_elsewher
     command                                                | detail
     no-such-command-here                                   | cannot be run: No such file or directory
     python -c import sys; sys.exit('no line\nto the pager') | ended with 1: to the pager
+    python -c import sys; sys.exit('tok-4711 is bad')      | ended with 1: *** is bad
     python -c pass                                         |
     python -c import time; time.sleep(60)                  | took longer than 1 seconds and was ended
 """)
@@ -84,17 +87,25 @@ def test_what_came_of_it_is_kept(
     tmp_path: Path, command: str, detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wake, "LONGEST_CALL", 1.0)
+    wake.passed_on({"PAGER_TOKEN": "tok-4711", "OTHER": "pager"}, ["PAGER_TOKEN"])
     program, *rest = command.split(maxsplit=2)
     done = call(desk_of(tmp_path), sys.executable if rest else program, *rest)
     assert done.detail.endswith(detail)
     assert done.state is (State.REJECTED if detail else State.ACCEPTED)
 
 
-def test_a_tick_runs_it_for_a_nudge(tmp_path: Path) -> None:
+def test_a_tick_runs_it_for_a_nudge_and_tells_it_no_secret_that_is_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = json.dumps([sys.executable, "pager.py"])
-    bench = desk_of(tmp_path, f"[nudge]\ncommand = {command}\n", minutes=16)
-    (tmp_path / "pager.py").write_text(WRITES)
+    bench = desk_of(tmp_path, f'[nudge]\ncommand = {command}\nenv = ["PAGER_TOKEN"]\n', minutes=16)
+    knows = "import json, os\npathlib.Path('knows').write_text(json.dumps(dict(os.environ)))\n"
+    (tmp_path / "pager.py").write_text(WRITES + knows)
+    passed = {"PATH": "/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PAGER_TOKEN": "p"}
+    monkeypatch.setattr(os, "environ", {**passed, "SENDGRID_API_KEY": "s", "PYTHONPATH": "/", "SHELL": "x"})
     assert bench.tick().nudged["pay7"].unreached == ""
+    knows = json.loads((tmp_path / "knows").read_text())
+    assert {name: knows[name] for name in knows if name != "LC_CTYPE"} == passed
     document = json.loads((tmp_path / "called").read_text())
     assert (document["commcast"], document["version"], document["why"]) == ("nudge", 1, "promise")
     assert (document["incident"], document["people"]) == ("pay7", ["Dana Reyes"])

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, update
 
 from commcast.errors import ExitCode, InputError
-from commcast.ledger.suppressions import erase, suppress
-from commcast.ledger.tables import State
+from commcast.ledger.broadcasts import open_broadcasts
+from commcast.ledger.claims import settle_and_claim
+from commcast.ledger.oncall import last_nudges
+from commcast.ledger.suppressions import erase, list_suppressions, suppress
+from commcast.ledger.tables import State, broadcast, delivery
+from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind
 from commcast.operations.desk import make_plan
 from commcast.operations.dry_run import Foreseen, foresee
 from commcast.operations.tick import Ticked
-from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.desk import LEASE, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.providers import DEAD, FakeAdapter, address_of
 from tests.support.scenario import night
+from tests.support.terminal import bench_now, run
 from tests.support.values import cases
 
 Step = Callable[[Bench], object]
@@ -219,6 +226,60 @@ def test_a_broken_incident_does_not_stop_another(bench: Bench) -> None:
     ticked = bench.tick()
     assert (ticked.exit_code(0.02), len(ticked.errors)) == (ExitCode.INPUT, 3)
     assert bench.states("good")[("email", "accepted")] == 3
+
+
+def test_what_a_dead_run_leaves_is_unknown_of_its_own_incident(bench: Bench) -> None:
+    """Not of the one that is sent next, nor of the nudge that a tick gives first; each counts in the code."""
+    bench.edit("commcast.toml", 'name = "Dana Reyes"', 'name = "Dana Reyes"\nemail = "dana@acme.example"')
+    write_incident(bench.folder, "aaa1")
+    for name, of in (("pay7", "pay7"), ("aaa1", "~aaa1")):
+        bench.release(name)
+        bench.freeze(name)
+        with bench.ledger.write() as connection:
+            if of != name:
+                connection.execute(update(broadcast).where(broadcast.c.incident == name).values(incident=of))
+                connection.execute(update(delivery).where(delivery.c.incident == name).values(incident=of))
+            first = next(each.id for each in open_broadcasts(connection, of))
+            settle_and_claim(connection, first, [], count=1, owner=DEAD, lease=LEASE, now=bench.now)
+    delivered = bench.send_released("aaa1")
+    assert (delivered.lost, delivered.exit_code(0.02)) == (0, ExitCode.DONE)
+    bench.later(minutes=16)
+    ticked = bench.tick()
+    assert {name: done.lost for name, done in ticked.delivered.items()} == {"pay7": 1}
+    nudged = {name: done.delivered.lost for name, done in ticked.nudged.items() if done.delivered}
+    assert nudged == {"pay7": 0, "aaa1": 1}
+    for alone in (replace(ticked, delivered={}), replace(ticked, nudged={})):
+        assert alone.exit_code(0.02) is ExitCode.UNKNOWN_OUTCOME
+
+
+def test_a_region_that_we_may_not_text_is_said_once_and_told_once_it_is_allowed(tmp_path: Path) -> None:
+    """It is our account's fault, for these readers only: nobody is suppressed, and all others are told."""
+    bench = bench_now(tmp_path)
+    bench.edit("commcast.toml", 'name = "Dana Reyes"', 'name = "Dana Reyes"\nemail = "dana@acme.example"')
+    no = Outcome(0, OutcomeKind.REJECTED, "may not text this region", blame=Blame.ACCOUNT_FOR_ONE)
+
+    def answer(item: Delivery) -> Outcome:
+        refused = address_of(item) == "+4915112345671"
+        return (
+            no._replace(delivery=item.delivery) if refused else Outcome(item.delivery, OutcomeKind.ACCEPTED)
+        )
+
+    bench.adapter = lambda channel: FakeAdapter(channel, answer)
+    bench.release()
+    codes = []
+    for _ in range(3):
+        ticked = bench.tick()
+        codes.append(ticked.exit_code(0.02))
+        bench.later(minutes=1)
+    assert codes == [ExitCode.REFUSED, ExitCode.DONE, ExitCode.DONE]
+    assert bench.states() == {("email", "accepted"): 3, ("sms", "accepted"): 1, ("sms", "rejected"): 1}
+    with bench.ledger.read() as connection:
+        assert list_suppressions(connection) == ()
+        (nudge,) = last_nudges(connection).values()
+    assert nudge.notice == "nudge:provider:fake:some:1"
+    bench.adapter = lambda channel: FakeAdapter(channel)
+    run("resend", "pay7", "--rejected", "--yes", folder=bench.folder)
+    assert bench.states()["sms", "accepted"] == 2
 
 
 @pytest.mark.parametrize("news", [True, False])

@@ -17,13 +17,17 @@ from typing import Any
 
 import pytest
 
+import commcast
+from commcast.config.load import load_config
 from commcast.errors import Fault, ProviderError
 from commcast.ledger.tables import OWN_STORY
 from commcast.model.incident import Channel
 from commcast.model.message import OutcomeKind
 from commcast.oncall.nudges import Nudge
 from commcast.operations.status import read_status
-from tests.support.desk import START, Bench, update_text, write_incident
+from commcast.report.figures import figures_of
+from commcast.report.reading import read_story
+from tests.support.desk import DESK, START, Bench, update_text, write_incident, write_list
 from tests.support.providers import FakeAdapter
 from tests.support.scenario import (
     ANN,
@@ -330,6 +334,41 @@ def test_where_ticks_come_late_holding_statements_come_early(tmp_path: Path) -> 
         check_no_promise_broke(story, ANN, SU, CHIEF)
 
 
+SHIPPED = Path(commcast.__file__).parent / "cli" / "shipped_desk" / "commcast.toml"
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4])
+def test_out_of_the_box_a_night_in_which_nobody_acts_breaks_no_promise(tmp_path: Path, severity: int) -> None:
+    """To no audience and on no channel; and nobody is woken at night by a text without news."""
+    evening = datetime(2026, 11, 21, 19, 30, tzinfo=UTC)  # 20:30 in Berlin
+    story = Story(tmp_path, start=evening, customers=[f"{ANN},{ANN_SMS},Ann", f",{BOB_SMS},Bob"])
+    desk = {
+        "desk": DESK,
+        "comment": "",
+        "name": '"Acme"',
+        "zone": '"Europe/Berlin"',
+        "sender": '"a@acme.example"',
+    }
+    (tmp_path / "commcast.toml").write_text(SHIPPED.read_text().format(**desk))
+    lists = ("executives", "internal", "partners")
+    for name in lists:
+        write_list(tmp_path, name, "email,name", [f"{name}@acme.example,Kim"])
+    story.declare(
+        write_incident(tmp_path, at=evening, severity=severity).read_text().replace("owner: dana\n", "")
+    )
+    story.until(13 * 60 if severity < 4 else 50 * 60, every=2 if severity < 4 else 20)
+    with story.bench.ledger.read() as connection:
+        told = read_story(connection, "pay7", story.bench.now)
+    assert told
+    found = figures_of(told)
+    assert (found.kept, {each.name for each in found.audiences}) == (
+        found.due,
+        {*load_config(tmp_path).audiences_for(severity)},
+    )
+    assert found.due >= len(found.audiences)
+    assert all(heard.at <= evening or 8 <= (heard.at.hour + 1) % 24 < 21 for heard in story.by(BOB_SMS))
+
+
 def two_stories(folder: Path, **options: Any) -> Story:
     """Return pay7, told to everybody, and pay8 beside it."""
     story = Story(folder, extra=SILENCE, **options)
@@ -422,6 +461,21 @@ def test_a_first_message_survives_its_provider(tmp_path: Path) -> None:
     assert read_status(story.bench.desk, story.bench.ledger, None).overdue == ()
     story.until(65)
     assert [each.kind for each in story.by(ANN)] == ["Investigating", "No change"], "then its promise is kept"
+
+
+def test_what_was_over_before_a_provider_took_the_first_word_is_told_as_what_is_over(tmp_path: Path) -> None:
+    """All were to be told, and nobody was: they hear once, of the end."""
+    story = Story(tmp_path, extra=SILENCE)
+    story.bench.adapter = refusing
+    story.declare()
+    story.minutes(5)
+    story.say(status="resolved", fixed="Cards work again.")
+    story.minutes(5)
+    story.bench.adapter = story.adapter
+    story.minutes(3)
+    for reader in (ANN, BOB, SU):
+        (told,) = story.by(reader)
+        assert (told.kind, "Cards work again." in told.text) == ("Resolved", True), reader
 
 
 def nudges_of(bench: Bench, count: int, minutes: float) -> list[Nudge]:

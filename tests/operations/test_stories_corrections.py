@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from commcast.model.message import OutcomeKind
-from tests.support.desk import START
+from commcast.operations.status import read_status
+from commcast.report.reading import read_story
+from tests.support.desk import START, update_text, write_incident
 from tests.support.scenario import ANN, ANN_SMS, BOB, BOB_SMS, Story, say
 
 WRONG, RIGHT = "3 hours", "30 minutes"
@@ -183,3 +185,26 @@ def test_who_reads_what(
     for step in steps:
         step(story)
     assert {to: story.said(to) for to in said} == said
+
+
+def test_a_corrected_title_is_the_title_wherever_it_is_told(tmp_path: Path) -> None:
+    """By status and report, to people on call, and to readers of what is merged into it."""
+    story = Story(tmp_path)
+    story.declare()
+    write_incident(tmp_path, "web8")
+    story.bench.send("web8")
+    story.go_to(5)
+    story.say(issue="Refunds fail.", corrects="1", wrong="Card payments", right="Refunds")
+    story.bench.append(
+        "incidents/web8.yaml", update_text(story.bench.now, status="merged", merged_into="pay7")
+    )
+    story.bench.send("web8")
+    story.until(21)
+    for reader in (ANN, ANN_SMS, "sam@acme.example"):
+        last = story.by(reader)[-1]
+        assert "Refunds fail" in last.subject + last.text
+    (shown,) = read_status(story.bench.desk, story.bench.ledger, "pay7").histories
+    with story.bench.ledger.read() as connection:
+        reported = read_story(connection, "pay7", story.bench.now)
+    assert reported
+    assert {shown.title, reported.title} == {"Refunds fail"}

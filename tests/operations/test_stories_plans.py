@@ -312,6 +312,7 @@ def test_lengths_are_added_to_a_moment_and_not_to_what_a_clock_shows() -> None:
 
 
 LINK = "https://acme.example/reviews/pay7"
+WRITTEN = "At 09:45 a release broke the connection to a database. " * 5
 ALL = {ANN, BOB, "help@acme.example"}
 
 
@@ -330,19 +331,25 @@ def told_of(story: Story, notice: str) -> set[str]:
     return {row.address for row in story.bench.rows() if row.notice == notice and row.state == "accepted"}
 
 
-def test_a_person_and_no_tick_sends_the_review_to_those_who_were_told_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "review", [LINK, f'"{WRITTEN}\\n\\nWe test it now."'], ids=["a link", "the review itself"]
+)
+def test_a_person_and_no_tick_sends_the_review_to_those_who_were_told_the_end(
+    tmp_path: Path, review: str
+) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     story = ended(tmp_path, at=now - timedelta(minutes=20))
     story.people("email,phone,name", "new@example.com,,New", f"{ANN},,Ann")
-    story.path.write_text(f"postmortem: {LINK}\n" + story.path.read_text())
+    story.path.write_text(f"postmortem: {review}\n" + story.path.read_text())
     for _ in range(2):
         run("tick", folder=tmp_path)
     run("send", "pay7", folder=tmp_path, expect=5)
     assert story.bench.mails() == []
     run("send", "--yes", folder=tmp_path)
-    new = [path.read_text() for path in story.bench.mails()]
+    new = [path.read_text().replace("=\n", "") for path in story.bench.mails()]
     assert len(new) == 3
-    assert all(LINK in mail and "Subject: [Review]" in mail for mail in new)
+    said = LINK if review == LINK else WRITTEN
+    assert all(said in mail and "Subject: [Review]" in mail for mail in new)
     assert (told_of(story, "follow-up:review"), story.bench.texts()) == (ALL, [])
     run("send", "pay7", "--yes", folder=tmp_path)
     run("tick", folder=tmp_path)

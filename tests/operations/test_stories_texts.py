@@ -205,7 +205,7 @@ def test_however_far_apart_ticks_are_the_morning_text_comes_in_time(tmp_path: Pa
     story = Story(tmp_path, **night())
     for passed in range(6 * drift, 0, -drift or -1):
         with story.bench.ledger.write() as connection:
-            record_tick(connection, EVENING - passed * MINUTE)
+            record_tick(connection, EVENING - passed * MINUTE, {})
     story.declare()
     assert f"Next text by Sat 5 Dec 08:{15 if drift == 14 else 10} CET" in story.texts(BOB_SMS)[0]
     story.go_to(7)

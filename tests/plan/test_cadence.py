@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from commcast.config.settings import Cadence
 from commcast.model.history import ReaderHistory
 from commcast.model.incident import Channel, Kind, Recipient, Status, Update, Window
 from commcast.plan.cadence import GRACE, interval, lateness_faults, promise, promises
-from commcast.plan.notices import notice_of
+from commcast.plan.notices import NoticeKind, notice_of
 from commcast.plan.readers import Action, decide
 from commcast.plan.reminders import end_of_quiet
 from tests.support.values import AT, READER, cases, config_of, incident_of, standing_of, story, update_of
@@ -27,22 +28,29 @@ QUIET = (time(21), time(8))
 
 
 def held(
-    recipient: Recipient = READER, severity: int = 2, channel: Channel = Channel.SMS, **history: Any
+    recipient: Recipient = READER,
+    severity: int = 2,
+    channel: Channel = Channel.SMS,
+    kind: NoticeKind = NoticeKind.UPDATE,
+    **history: Any,
 ) -> datetime | None:
     incident = story(S.INVESTIGATING, severities=(severity,))
     of = notice_of(incident, incident.latest, channel, standing_of(incident, 1), CONFIG)
+    of = replace(of, kind=kind)
     found = decide(recipient, of, ReaderHistory(**history), CONFIG, NIGHT)
     assert (found.action is Action.HOLD) == (found.until is not None) == (found.reason == "quiet hours")
     return found.until
 
 
 def test_a_text_at_night_waits_for_the_morning_where_its_reader_is() -> None:
-    """Not held are mails, texts of the worst severity, and texts to readers who are skipped."""
+    """Not held are mails, news of the worst severity, and texts to readers who are skipped."""
     assert held() == datetime(2026, 11, 21, 7, 0, tzinfo=UTC)
     assert held(READER._replace(timezone="America/New_York")) == datetime(2026, 11, 21, 13, 0, tzinfo=UTC)
     assert held(READER._replace(timezone="Asia/Tokyo")) is None
     assert held(channel=Channel.EMAIL) is None
     assert held(severity=1) is None
+    for kind in (NoticeKind.HOLDING, NoticeKind.REMINDER):
+        assert held(severity=1, kind=kind) == held(), "no news: it wakes nobody"
     assert held(suppressed="asked") is None
 
 
@@ -137,6 +145,11 @@ PROMISED: dict[str, tuple[Update, datetime]] = {
     "a writer's own may be sooner": (update_of(1, next_update=AT + 5 * MINUTE), AT + 5 * MINUTE),
     "or as late": (update_of(1, next_update=AT + 20 * MINUTE), AT + 20 * MINUTE),
     "and never later": (update_of(1, next_update=AT + 30 * MINUTE), AT + 20 * MINUTE),
+    "but with a reason": (update_of(1, next_update=AT + DAY, because="Why."), AT + DAY),
+    "no reason moves a window": (
+        planned(S.SCHEDULED, next_update=AT + 3 * DAY, because="Why."),
+        WINDOW.start + GRACE,
+    ),
     "a full minute": (update_of(1, at=AT.replace(second=59, microsecond=999999)), AT + 20 * MINUTE),
     "after its update": (update_of(1, at=AT + timedelta(seconds=10), next_update=SOON), SOON),
     "soon after the start": (planned(S.SCHEDULED), WINDOW.start + GRACE),
@@ -169,8 +182,9 @@ def test_each_audience_has_its_own_promise_by_the_updates_own_severity() -> None
     assert promises(config_of(), milder, milder.latest)["customers"] == milder.latest.at + 24 * HOUR
 
 
-TOO_LATE = "next_update is later than the cadence of severity 1 allows", "write 20m or less, or leave it out"
-HAS_PASSED = "next_update 10:04 has passed (it was read as tomorrow)", "write a new time, or 20m"
+WHY = "or add because: … (why readers wait so long)"
+TOO_LATE = "next_update is later than the cadence of severity 1 allows", f"write 20m or less, {WHY}"
+HAS_PASSED = "next_update 10:04 has passed (it was read as tomorrow)", f"write a new time, or 20m, {WHY}"
 
 
 def test_a_promise_later_than_the_cadence_is_a_fault_but_of_what_was_released() -> None:
@@ -187,5 +201,6 @@ def test_a_promise_later_than_the_cadence_is_a_fault_but_of_what_was_released() 
     assert [fault.line for fault in lateness_faults(CONFIG, late, {1})] == [7]
     in_time = update_of(1, next_update=AT + 20 * MINUTE)
     at_the_end = update_of(1, S.RESOLVED, next_update=AT + DAY)
-    for update in (update_of(1), in_time, at_the_end, planned(S.SCHEDULED, next_update=AT + DAY)):
+    tomorrow = update_of(1, next_update=AT + DAY, because="The vendor works on it overnight.")
+    for update in (update_of(1), in_time, at_the_end, tomorrow, planned(S.SCHEDULED, next_update=AT + DAY)):
         assert lateness_faults(CONFIG, incident_of(update)) == []

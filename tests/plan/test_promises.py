@@ -247,7 +247,7 @@ EMAIL, TEXT = Channel.EMAIL, Channel.SMS
 REMINDED: dict[str, tuple[Incident, Channel, Config, dict[str, timedelta]]] = {
     "by mail": (planned(told()), EMAIL, TEXTED, OFFSETS),
     "a text that would wake readers goes before their quiet hours": (planned(told()), TEXT, TEXTED, EVENINGS),
-    "a severity that wakes": (planned(told(severity=1)), TEXT, TEXTED, OFFSETS),
+    "and no severity wakes for one": (planned(told(severity=1)), TEXT, TEXTED, EVENINGS),
     "two that meet before quiet hours are one": (planned(told()), TEXT, CLOSE, {"1:1h": EVENING}),
     "texted only where the folder asks for it": (planned(told()), TEXT, config_of(), {}),
     "only after the announcement": (planned(told(at=START - DAY)), EMAIL, TEXTED, {"1:1h": HOUR}),
@@ -325,7 +325,7 @@ def test_a_text_never_promises_a_time_of_quiet_nor_one_too_soon(
 ) -> None:
     sms = SmsChannel(quiet=None, only_sms_every=f"{every}m").model_copy(update={"quiet": quiet})
     by = now + after * MINUTE
-    promised = text_promise(by, sms, 2, ZoneInfo(zone), now)
+    promised = text_promise(by, sms, ZoneInfo(zone), now)
     assert promised >= by
     assert promised > now + (every - 1) * MINUTE
     assert end_of_quiet(promised, quiet, ZoneInfo(zone)) is None
@@ -333,22 +333,21 @@ def test_a_text_never_promises_a_time_of_quiet_nor_one_too_soon(
 
 @given(now=MOMENTS, zone=st.sampled_from(ZONES))
 def test_a_text_that_keeps_a_promise_goes_outside_of_quiet_hours_too(now: datetime, zone: str) -> None:
-    promised = text_promise(now, QUIET, 2, ZoneInfo(zone), now)
+    promised = text_promise(now, QUIET, ZoneInfo(zone), now)
     assert end_of_quiet(promised - AFTER_QUIET, NIGHT, ZoneInfo(zone)) is None
 
 
-def test_a_text_promises_the_plain_time_where_it_wakes_or_is_awaited_or_leaves_room_for_late_ticks() -> None:
+def test_a_text_promises_the_plain_time_where_it_is_awaited_and_leaves_room_for_late_ticks() -> None:
     night = datetime(2026, 11, 21, 22, 0, 30, tzinfo=UTC)
-    assert text_promise(night, QUIET, 1, BERLIN, night) == datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
-    assert text_promise(night, QUIET, 2, BERLIN, night) == datetime(2026, 11, 22, 7, 10, tzinfo=UTC)
+    assert text_promise(night, QUIET, BERLIN, night) == datetime(2026, 11, 22, 7, 10, tzinfo=UTC)
     day, night = YEAR.replace(hour=12, second=0), YEAR.replace(hour=23, second=0)
-    assert text_promise(day, QUIET, 3, BERLIN, day - HOUR, is_awaited=True) == day
+    assert text_promise(day, QUIET, BERLIN, day - HOUR, is_awaited=True) == day
     by = night + timedelta(hours=8, minutes=10)
-    assert text_promise(night, QUIET, 3, BERLIN, night - HOUR, is_awaited=True) == by
+    assert text_promise(night, QUIET, BERLIN, night - HOUR, is_awaited=True) == by
     morning = datetime(2026, 12, 5, 7, tzinfo=UTC)  # 08:00 in Berlin
     for early, minute in ((3, 10), (10, 10), (11, 15), (30, 30)):
         for now in (morning - 9 * HOUR, morning - 119 * MINUTE):
-            promised = text_promise(now, QUIET, 3, BERLIN, now, early=early * MINUTE)
+            promised = text_promise(now, QUIET, BERLIN, now, early=early * MINUTE)
             assert promised == morning + minute * MINUTE
 
 

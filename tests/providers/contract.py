@@ -353,6 +353,7 @@ class HttpContract(AdapterContract):
             *(http.answer(status, quoting) for status in (400, 401, 429, 500)),
             http.answer(302, "", {"Location": "http://x.invalid/"}),
             http.answer(201, "", {"Set-Cookie": "a=b; Domain=["}),
+            http.answer(202, "", {"X-Message-Id": rig.secrets[0]}),
             *(http.garbage, http.reset, http.half(201), http.hang),
         ]
         with caplog.at_level(logging.DEBUG):
@@ -363,7 +364,7 @@ class HttpContract(AdapterContract):
             found = [rig.ask(each, item, timeout=timedelta(milliseconds=500))[0] for each in handlers]
         logged = caplog.text + "".join(capfd.readouterr())
         assert "asyncio" in logged  # somebody does log
-        details = " ".join(outcome.detail for outcomes in found for outcome in outcomes)
+        details = " ".join(f"{each.detail} {each.provider_id}" for outcomes in found for each in outcomes)
         assert not [word for word in secrets if word in logged or word in details]
 
     def test_an_adapter_shows_no_credentials(self, rig: HttpRig) -> None:

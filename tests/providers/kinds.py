@@ -7,4 +7,4 @@ from commcast.model.message import Blame, OutcomeKind
 ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
 UNKNOWN, NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
 RECIPIENT, PROVIDER, ACCOUNT = Blame.RECIPIENT, Blame.PROVIDER, Blame.ACCOUNT
-UNCLEAR = Blame.UNCLEAR
+UNCLEAR, FOR_ONE = Blame.UNCLEAR, Blame.ACCOUNT_FOR_ONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import socket
@@ -17,13 +18,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commcast import masking
 from commcast.errors import ConfigError, TryAgain
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers import http as ours
 from commcast.providers.base import Refused
 from commcast.providers.http import Connections, Doubts, HttpAnswer, NoAnswer, Turns, retry_after
 from tests.providers.contract import BOUNDED
-from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
+from tests.providers.kinds import (
+    ACCEPTED,
+    ACCOUNT,
+    FOR_ONE,
+    NOT_TAKEN,
+    PROVIDER,
+    RECIPIENT,
+    REJECTED,
+    UNKNOWN,
+)
 from tests.support.providers import settle_down
 from tests.support.servers import http
 from tests.support.servers.http import Handler, HttpStandIn, make_certificate
@@ -273,19 +284,35 @@ async def test_nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [("cookie" in each, each["authorization"]) for each in headers] == [(False, "Basic secret")] * 3
 
 
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+def test_a_secret_is_hidden_also_where_base64_holds_it(before: str) -> None:
+    masking.hide(secret := "Zürich-4711")
+    masking.hide("short")
+    for text in (f"no {secret}.", base64.b64encode(f"{before}{secret}:x".encode()).decode()):
+        shown = masking.masked(text)
+        assert "***" in shown and len(shown) <= 12
+    assert masking.masked("cut short") == "cut short"
+
+
+@pytest.mark.parametrize("is_secure", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "HTTPS_PROXY"])
-async def test_plain_http_goes_to_no_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It leads to this machine alone: the key goes to nobody else in the clear."""
+async def test_what_goes_to_this_machine_goes_to_no_proxy(
+    name: str, is_secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain http leads to this machine alone: the key goes to nobody else in the clear."""
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.pem))
     async with HttpStandIn(GOOD) as proxy:
         monkeypatch.setenv(name, proxy.url)
-        assert [answer.status for answer in await served(HttpStandIn(GOOD))] == [201]
+        server = HttpStandIn(GOOD, tls=certificate.server_context() if is_secure else None)
+        assert [answer.status for answer in await served(server)] == [201]
     assert proxy.connections == 0
 
 
 @pytest.mark.parametrize("is_excepted", [False, True], ids=["HTTPS_PROXY", "NO_PROXY"])
 async def test_https_has_a_tunnel(is_excepted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a tunnel: the proxy sees the server's name and nothing else. NO_PROXY bypasses it."""
-    certificate = make_certificate(tmp_path)
+    certificate = make_certificate(tmp_path, host="api.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.pem))
     server, heads, closed = (
         HttpStandIn(GOOD, tls=certificate.server_context()),
@@ -308,10 +335,12 @@ async def test_https_has_a_tunnel(is_excepted: bool, tmp_path: Path, monkeypatch
     async with server, await asyncio.start_server(tunnel, http.HOST, 0) as listener:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{http.HOST}:{listener.sockets[0].getsockname()[1]}")
         if is_excepted:
-            monkeypatch.setenv("NO_PROXY", http.HOST)
-        assert (await asked(server.url))[0].status == 201
+            monkeypatch.setenv("NO_PROXY", "api.example")
+            address = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (http.HOST, server.port))]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_: address)
+        assert (await asked(f"https://api.example:{server.port}"))[0].status == 201
         await (asyncio.sleep(0) if is_excepted else closed.wait())
-    told = [] if is_excepted else [b"CONNECT 127.0.0.1:%d HTTP/1.1" % server.port]
+    told = [] if is_excepted else [b"CONNECT api.example:%d HTTP/1.1" % server.port]
     assert [head.splitlines()[0] for head in heads] == told
     assert not any(b"Authorization" in head for head in heads)
 
@@ -382,14 +411,14 @@ def test_what_any_servers_answer_means(each: str, kind: OutcomeKind, blame: Blam
         assert bool(words) == bool(found.detail)
 
 
-def test_a_doubtful_refusal_is_the_recipients_once_anybody_was_accepted() -> None:
-    """Until then they are tried again, and the third one stops the run: it may be our fault."""
+def test_a_doubtful_refusal_ends_no_readers_row() -> None:
+    """They are tried again, and the third stops the run; once anybody was accepted, it is about one alone."""
     refused, doubts = Outcome(7, REJECTED, "refused"), Doubts("Acme")
     again = Outcome(7, NOT_TAKEN, "refused", retry_after=1.0)
     stopped = Outcome(7, NOT_TAKEN, "Acme refuses every request (400)", blame=ACCOUNT)
     assert [doubts.weigh(refused, 400) for _ in range(4)] == [again, again, stopped, stopped]
     doubts.has_accepted = True
-    assert doubts.weigh(refused, 400) == refused
+    assert doubts.weigh(refused, 400) == refused._replace(kind=NOT_TAKEN, blame=FOR_ONE)
 
 
 @pytest.mark.parametrize(("answer", "raised", "words"), [

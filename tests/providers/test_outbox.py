@@ -17,14 +17,19 @@ from typing import Any
 
 import pytest
 
+from commcast.cli.options import clock
+from commcast.config.load import load_config
+from commcast.errors import ProviderError
 from commcast.model import text as sms
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Delivery, Outcome, Sms
 from commcast.providers import mime, outbox
 from commcast.providers.base import Adapter
 from commcast.providers.outbox import OutboxAdapter
+from commcast.providers.registry import adapter_for
 from tests.providers.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs
 from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, REJECTED
+from tests.support.desk import write_desk
 
 FIRST, SECOND = "000001-reader1-private-example.eml", "000001-reader1-private-example-2.eml"
 
@@ -217,3 +222,13 @@ def test_a_folder_laid_by_a_stranger_is_refused(tmp_path: Path, lay: Any, below:
     assert (outcome.kind, outcome.blame) == (NOT_TAKEN, ACCOUNT)
     assert says in outcome.detail
     assert not list(tmp_path.rglob("*.eml"))
+
+
+def test_no_link_leads_to_another_folder(tmp_path: Path) -> None:
+    write_desk(tmp_path, extra='[providers.outbox]\nfolder = "a/outbox/"')
+    config = load_config(tmp_path)
+    adapter_for(config, Channel.EMAIL, clock)
+    (tmp_path / ".git" / "outbox").mkdir(parents=True)
+    (tmp_path / "a").symlink_to(".git")
+    with pytest.raises(ProviderError, match=r"providers\.outbox\.folder: a link is in its way"):
+        adapter_for(config, Channel.EMAIL, clock)

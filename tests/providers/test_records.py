@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
@@ -676,6 +677,23 @@ def test_a_list_without_end_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     page = http.answer(200, [bounce(number) for number in range(500)])
     found, server = ask(page, "listed", ["bounces"])
     assert (len(found), len(server.exchanges)) == (500, 3)
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(100_000, 60.0), (1 << 30, 0.5)], ids=["bytes", "seconds"])
+def test_all_that_a_provider_says_has_a_bound(
+    size: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives full pages for ever, and no row of them twice."""
+    monkeypatch.setattr(SendGridRecords, "_longest", (size, seconds))
+    numbers = itertools.count()
+
+    async def page(exchange: Exchange, writer: Writer) -> None:
+        await asyncio.sleep(0.1)
+        await http.answer(200, [bounce(next(numbers)) for _ in range(500)])(exchange, writer)
+
+    with pytest.raises(TryAgain, match="said more than is read at once"):
+        ask(page, "listed", ["bounces"])
+    assert 500 <= next(numbers) < 10_000
 
 
 @pytest.mark.parametrize("row", NO_ROWS)

@@ -33,7 +33,16 @@ from tests.providers.contract import (
     collect,
     email,
 )
-from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
+from tests.providers.kinds import (
+    ACCEPTED,
+    ACCOUNT,
+    FOR_ONE,
+    NOT_TAKEN,
+    PROVIDER,
+    RECIPIENT,
+    REJECTED,
+    UNKNOWN,
+)
 from tests.support.servers import apis, http
 from tests.support.servers.apis import KEY, SendGrid
 from tests.support.servers.http import Handler, HttpStandIn
@@ -161,12 +170,13 @@ def test_a_request_id_is_kept_short_and_clean() -> None:
 @pytest.mark.parametrize("names", [True, False], ids=["named", "unnamed"])
 @pytest.mark.parametrize(("count", "bad"), [(250, {124}), (64, {10, 11, 40, 64})], ids=["one", "several"])
 def test_a_bad_address_costs_one_reader(count: int, bad: set[int], names: bool) -> None:
-    """All others are served once, whether or not SendGrid names the reader."""
+    """All others are served once. One whom SendGrid does not name may be refused for our words: it waits."""
     items = plain(count)
     addresses = {item.delivery: address_of(item) for item in items}
     service = SendGrid(refuses=frozenset(addresses[number] for number in bad), names=names)
     outcomes, server = send(service, items)
-    assert {number for number, each in outcomes.items() if each.kind is REJECTED} == bad
+    assert {number for number, each in outcomes.items() if each.kind is not ACCEPTED} == bad
+    assert meanings(outcomes, *bad) == {(REJECTED, RECIPIENT) if names else (NOT_TAKEN, FOR_ONE)}
     assert meanings(outcomes, *(addresses.keys() - bad)) == {(ACCEPTED, RECIPIENT)}
     good = sorted(address for number, address in addresses.items() if number not in bad)
     assert sorted(each.address for each in service.taken) == good
@@ -215,12 +225,12 @@ def test_what_answers_mean_for_a_batch(answers: list[Handler], expected: list[An
 
 
 async def test_one_reader_who_is_named_for_his_own_lines() -> None:
-    """A complaint of a personalization alone is about that reader, once another was accepted."""
+    """A complaint of what we wrote for one reader, once another was accepted, keeps that one waiting."""
     handler = http.in_turn(OWN_LINES, http.answer(202, b"", ID), OWN_LINES)
     async with HttpStandIn(handler) as server, adapter_at(server.url) as adapter:
         outcomes = [each for _ in range(3) for each in await collect(adapter, plain(1))]
-    found = [(each.kind, each.retry_after) for each in outcomes]
-    assert found == [(NOT_TAKEN, 1.0), (ACCEPTED, None), (REJECTED, None)]
+    found = [(each.kind, each.blame, each.retry_after) for each in outcomes]
+    assert found == [(*AGAIN, 1.0), (*GOOD, None), (NOT_TAKEN, FOR_ONE, None)]
 
 
 async def test_a_halt_ends_the_narrowing() -> None:

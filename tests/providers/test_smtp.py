@@ -460,6 +460,14 @@ def test_a_detail_names_nobody(text: str, code: str, stage: S) -> None:
 
 
 @BOTH_ROADS
+def test_a_server_that_repeats_our_password_is_not_quoted() -> None:
+    script = Script({"rcpt": [f"550 5.1.1 I know {PASSWORD}"], "dot": [f"250 Ok: queued as {PASSWORD}"]})
+    refused, taken = talk(script, *MAILS[:2])
+    assert refused.detail.endswith("(550 5.1.1: I know ***)")
+    assert (taken.kind, taken.provider_id) == (ACCEPTED, "")
+
+
+@BOTH_ROADS
 def test_a_detail_says_why() -> None:
     reply = "550 5.7.1 <reader1@private.example>: rejected by policy, see https://x.example/p1"
     (outcome,) = talk(Script({"rcpt": [reply]}), MAILS[0])

@@ -195,6 +195,8 @@ def test_a_sender_refused_gets_no_dot_at_all(monkeypatch: pytest.MonkeyPatch) ->
     ((), {"mail": ["250 ok\r\n250 ok"]}, "NAA", "23", 2),
     ((), {"rcpt": ["250 ok\r\n354 go on"]}, "NAA", "23", 2),
     ((), {"data": ["354 go on\r\n250 ok"]}, "NAA", "23", 2),
+    *[((), {"dot": [f"250 ok\r\n{more}"]}, "AAA", "123", 2) for more in ("250 ok", "354 on", "250 a\r\n2")],
+    ((), {"dot": [f"{HARD}\r\n250 ok"]}, "RAA", "23", 2),
     # One that ends each connection after an email gets each by a connection of its own.
     (PIPELINING, {"mail": [GOOD, BYE] * 9}, "AAA", "123", 3),
     # One that ends it instead of beginning anew.

@@ -66,8 +66,18 @@ HALF_PAST = update(timeframe=Timeframe(latest=after(0.5)))
 RANGE = update(timeframe=Timeframe(earliest=after(1), latest=after(2)))
 OLD, NEW = Window(start=AT, end=NEXT), Window(start=NEXT, end=after(1.5))
 NIGHT = Window(start=after(48), end=after(51))
-WORK = (update(status=Status.SCHEDULED), update(2, Status.IN_PROGRESS, at=NIGHT.start + timedelta(minutes=5)))
+WORK = (
+    update(status=Status.SCHEDULED, window=NIGHT),
+    update(2, Status.IN_PROGRESS, at=NIGHT.start + timedelta(minutes=5)),
+)
 DONE = update(3, Status.COMPLETED, at=after(50), ended=after(50), window=NIGHT)
+LONGER = DONE.model_copy(update={"window": Window(start=NIGHT.start, end=NIGHT.end + timedelta(hours=1))})
+BACK = (
+    update(),
+    update(2, Status.RESOLVED, at=after(1), ended=after(0.5)),
+    update(3, Status.REOPENED, at=after(4)),
+)
+AGAIN = update(4, Status.RESOLVED, at=after(6), ended=after(5))
 RESOLVED = update(status=Status.RESOLVED, ended=AT + timedelta(minutes=112))
 NO_NEWS = (update(), update(2, at=NEXT, nothing_new="still rolling back"))
 SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%.")})
@@ -109,7 +119,10 @@ SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%
         # It lasts from a beginning that somebody wrote, not from our first message.
         (RESOLVED, {}, {"duration": "2 hours 5 minutes"}),
         (RESOLVED, {"started_written": False}, {"duration": None}),
+        (AGAIN, {"earlier": BACK}, {"duration": "1 hour 43 minutes in all"}),
         (DONE, {"earlier": WORK, "kind": Kind.MAINTENANCE}, {"duration": "1 hour 55 minutes"}),
+        # Longer than planned: the plan is what it was.
+        (LONGER, {"earlier": WORK, "kind": Kind.MAINTENANCE}, {"window.length": "3 hours"}),
         (DONE, {}, {"window.length": "3 hours", "window.span.sms": "10:05 to 13:05 CET"}),
         (update(window=NEW), {"previous": update(window=OLD)}, {"previous_window.start.clock": "10:05 CET"}),
         (update(window=NEW), {"previous": update(window=NEW)}, {"previous_window": None}),

@@ -19,11 +19,11 @@ from commcast.ledger.store import Ledger
 from commcast.ledger.tables import stamp
 from commcast.report.documents import as_document
 from commcast.report.figures import Figures, Kept, Promise, figures_of, gaps
-from commcast.report.reading import _pledges, read_stories, read_story
+from commcast.report.reading import _pledges, read_stories, read_story, read_tellings
 from commcast.report.story import NightTexts, Pledge, Shape, Story, StoryUpdate, Telling, Texts
-from commcast.report.trend import Per, trend_document, trend_headline, trend_of
-from commcast.report.words import ReportTable, cards, clock_of, headline, subject, tables
-from tests.support.scenario import FIRST, ReportedNight, clock, night_of_pay7
+from commcast.report.trend import Per, trend_document, trend_headline, trend_of, trend_table
+from commcast.report.words import ReportTable, cards, clock_of, headline, name_of, subject, tables
+from tests.support.scenario import FIRST, ReportedNight, Told, clock, night_of_pay7, say, tell
 from tests.support.values import cases
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -126,6 +126,24 @@ def test_a_promise_to_nobody_who_is_left_is_none_and_what_is_tolerated_is_the_fo
     assert tones(figures)["promises kept"] == "good"
 
 
+@cases("""
+    said  | outcomes              | promises
+    1@10  | accepted              |
+    1@25  | accepted              |          # within its minute
+    1@31  | accepted              | late 6
+          | rejected              | never
+          | skipped: hears nothing|          # whoever opted out is owed nothing
+""")
+def test_a_first_word_that_came_late_or_never_is_a_promise_not_kept(
+    said: str, outcomes: str, promises: str
+) -> None:
+    never = Telling("update:1", Shape.UPDATE, 1, "email", "customers", at(10), None, None, {outcomes: 3})
+    told = tellings(said) if said else (never,)
+    found = figures_of(story(told, "1@10"), first_within=lambda severity: minutes(15)).promises
+    shown = [f"{each.state} {(each.late and each.late // minutes(1)) or ''}".strip() for each in found]
+    assert shown == ([promises] if promises else [])
+
+
 def test_the_same_promise_by_email_and_by_text_is_one() -> None:
     def row(channel: str, written: str) -> Promised:
         return Promised("pay7", channel=channel, **pledge(written)._asdict())
@@ -182,6 +200,10 @@ def test_estimates_are_held_against_the_real_end_and_count_once() -> None:
     first, second = figures_of(story(went=went)).estimates
     assert (first.number, first.off, first.held) == (2, minutes(30), False)
     assert (second.number, second.off, second.held) == (4, minutes(-10), True)
+    put_right = stages("1@10 2@12 3@70=resolved", _1={"latest": at(190)}, _2=last | {"corrects": (1,)})
+    assert [each.number for each in figures_of(story(went=put_right)).estimates] == [2], (
+        "the wrong one is no estimate"
+    )
     figures = figures_of(story(went=stages("1@10", _1={"latest": at(10 + 24 * 60)}), now=20))
     assert table_of(figures, "Estimates").rows == (("09:10", "22 Nov 09:10", "not over", "open"),)
 
@@ -219,14 +241,22 @@ def test_what_is_open_or_expected_says_so(went: str, started: str, title: str, f
 def test_the_time_down_of_a_trend_says_what_is_still_open() -> None:
     still, over = figures_of(story(now=20)), figures_of(story(went="1@10 2@70=resolved"))
     unknown, ended = (replace(each, story=replace(each.story, started=None)) for each in (still, over))
+    expected, came = (
+        figures_of(story(went=f"1@10=expected{later}", started=None)) for later in ("", " 2@30 3@70=resolved")
+    )
     for all_figures, said in [
         *(([over], "1 h 10 min down."), ([still], "20 min down so far, still open.")),
-        *(([unknown], "given, still open."), ([ended], "given, no time down known.")),
+        *(([unknown], "at least 10 min down so far, still open."), ([ended], "at least 1 h down.")),
+        ([over, ended], "at least 2 h 10 min down."),
+        *(([expected], "given, still open."), ([came], "at least 40 min down.")),
         ([still, over], "1 h 30 min down so far, 1 of them still open."),
     ]:
         trend = trend_of(all_figures, BEGAN, at(600), UTC_ZONE, per=Per.WEEK)
         assert trend_headline(trend).endswith(said)
     assert trend_document(trend)["total"]["still_open"] == 1
+    assert (
+        trend_table(trend_of([ended], BEGAN, at(600), UTC_ZONE, per=Per.WEEK)).rows[-1][4] == "at least 1 h"
+    )
 
 
 def test_a_statement_counts_once_for_all_its_audiences_by_email_and_by_text() -> None:
@@ -253,6 +283,7 @@ def test_an_end_stays_when_its_words_are_corrected_later(status: str) -> None:
     assert figures_of(story(went=again[:3])).ended == at(70)
     assert figures_of(story(went=other[:3])).ended == at(60)
     assert figures_of(story(went=again)).ended == at(400)
+    assert figures_of(story(went=again)).down == minutes(400 - (300 - 70)), "it was over in between"
     assert figures_of(story(went=again[:4])).ended is None
 
 
@@ -373,6 +404,21 @@ def test_a_text_promises_for_itself_to_who_gets_no_email(tmp_path: Path) -> None
     night.say("12:06", status="resolved", ended=ended, fixed="Done.", if_it_persists="Call us.")
     promise = promise_to_customers(night, 1)
     assert (promise.promised, promise.state, promise.late) == (clock("12:01"), Kept.LATE, minutes(5))
+
+
+def test_an_update_of_a_person_that_a_promised_text_tells_is_no_holding_statement(tmp_path: Path) -> None:
+    told = Told(
+        desk={"customers": [",+4915112345671,Ann"], "extra": '[silence]\ncustomers = "hold"\n'},
+        acts={30: say(resolution="A fix is on its way."), 150: say(nothing_new="Half of it works.")},
+        ticks=[117, 237, 357],
+        heard={"+4915112345671": "0 text, 117 text, 237 text, 357 text"},
+    )
+    with tell(tmp_path, told).bench.ledger.read() as connection:
+        texts = [each for each in read_tellings(connection, "pay7") if each.channel == "sms"]
+    assert [(name_of(each), each.number) for each in texts] == [
+        *(("update 1", 1), ("update 2", 2), ("update 3", 3)),
+        ("holding statement", 3),
+    ]
 
 
 def test_what_a_person_settled_later_was_heard_when_it_was_handed_over(tmp_path: Path) -> None:

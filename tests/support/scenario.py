@@ -292,7 +292,7 @@ class Story:
                 self.bench.tick()
             else:
                 with self.bench.ledger.write() as connection:
-                    record_tick(connection, self.bench.now)
+                    record_tick(connection, self.bench.now, {})
 
     def minutes(self, count: float, every: float = 1) -> None:
         """Tick for this many minutes more."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from commcast.config.settings import Config
-from commcast.model.history import History
+from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, Kind, Recipient, Status, Timeframe, Update, Window
 from commcast.model.release import Release, digest
 
@@ -76,7 +76,9 @@ def standing_of(
     incident: Incident, *numbers: int, told: int = 0, how: str = "yes", begun: frozenset[Any] = frozenset()
 ) -> History:
     """Return what is known where these updates were released, and all channels spoke up to `told`."""
-    return History(released(incident, *numbers, how=how), begun, dict.fromkeys(Channel, told) if told else {})
+    said = [Said(f"update:{told}", told, by, "customers", AT, None) for by in Channel if told]
+    up_to = dict.fromkeys(Channel, told) if told else {}
+    return History(released(incident, *numbers, how=how), begun, up_to, tuple(said))
 
 
 AUDIENCES = ("customers", "executives", "support", "partners", "internal")

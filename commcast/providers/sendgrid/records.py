@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Seen, Sighting, SuppressionEntry
-from commcast.providers.http import HttpAnswer, OverHttp, checked, list_in
+from commcast.providers.http import LONGEST_TALK, HttpAnswer, OverHttp, checked, list_in
 from commcast.providers.sendgrid.letter import OWN_ID
 from commcast.providers.sendgrid.request import SendGridClient
 from commcast.recipients.addresses import normalise_email
@@ -41,6 +42,7 @@ class SendGridRecords(OverHttp[SendGridClient]):
 
     channel = Channel.EMAIL
     name = "sendgrid"
+    _longest = LONGEST_TALK
 
     def __init__(self, provider: SendGridProvider, key: str | None, clock: Callable[[], datetime]) -> None:
         self._client = SendGridClient(provider.base_url, key, provider.timeout.total_seconds())
@@ -109,13 +111,13 @@ class SendGridRecords(OverHttp[SendGridClient]):
 
     async def _rows(self, name: str, query: Mapping[str, str], pages: int) -> AsyncIterator[dict[str, Any]]:
         """Yield the rows of a list, each once: the list may grow at its beginning while it is read."""
-        seen: set[str] = set()
+        seen: set[bytes] = set()
         for page in range(pages):
             paging = {**query, "limit": str(_PAGE), "offset": str(page * _PAGE)}
             found = await self._read(f"suppression/{name}", paging, name, "suppression.read")
             rows = list_in(found, "SendGrid")
             for row in rows:
-                mark = json.dumps(row, sort_keys=True)
+                mark = blake2b(json.dumps(row, sort_keys=True).encode(), digest_size=16).digest()
                 if isinstance(row, dict) and mark not in seen:
                     seen.add(mark)
                     yield row

@@ -18,6 +18,7 @@ import sendgrid
 
 from commcast.config.settings import SendGridProvider
 from commcast.errors import ProviderError
+from commcast.masking import hide
 from commcast.model.message import Delivery, Outcome, OutcomeKind
 from commcast.providers.http import Connections, HttpAnswer, secret_faults
 from commcast.providers.sendgrid.letter import Cut, ReaderView, SplitEmail, letter_of
@@ -250,6 +251,7 @@ class SendGridClient(Connections):
         key = (key or "").strip()
         if faults := secret_faults("sendgrid", "SENDGRID_API_KEY", key, _KEYS):
             raise ProviderError("sendgrid", faults)
+        hide(key)
         _logger.addFilter(_mute)
         api = sendgrid.SendGridAPIClient(api_key=key, host=base_url)
         self._writer = _Writer(base_url, api.client.request_headers, version=3)

@@ -13,10 +13,11 @@ import aiosmtplib
 
 from commcast.config.settings import CONFIG_NAME, SmtpProvider
 from commcast.errors import Fault, ProviderError
+from commcast.masking import hide
 from commcast.model.incident import Channel
 from commcast.model.message import Delivery, Email, Outcome
 from commcast.providers.smtp.connection import Batch, Connection, Letter
-from commcast.providers.smtp.opening import Opening
+from commcast.providers.smtp.opening import Opening, trouble
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, outcome
 
 _CANCEL_AGAIN = 0.05  # seconds
@@ -65,6 +66,9 @@ class Pool:
         self._fresh = deque(letter for letter in self._fresh if letter.batch is not batch)
         for talk in tuple(self._talks):
             talk.forget(batch)
+
+    def opening(self) -> Opening:
+        return Opening(self._provider, self._password, self._context)
 
     def halt(self) -> None:
         """Give back every letter that has not begun, at once, and take no more."""
@@ -166,7 +170,7 @@ class Pool:
         if self._talks and not self._fresh and self._loop.time() < self._open_again_at:
             return  # the server accepts no more connections: the open ones carry everything
         for _ in range(min(wanted, free)):
-            task = self._loop.create_task(self._run(Opening(self._provider, self._password, self._context)))
+            task = self._loop.create_task(self._run(self.opening()))
             self._openings.add(task)
 
     async def _run(self, opening: Opening) -> None:
@@ -228,6 +232,7 @@ class SmtpAdapter:
 
     def __init__(self, provider: SmtpProvider, password: str | None) -> None:
         _check(provider, password)
+        hide(password or "")
         self.connections = provider.connections
         self.per_second = provider.per_second
         self.window = provider.connections * (1 if provider.per_second else READY)
@@ -245,6 +250,20 @@ class SmtpAdapter:
     async def __aexit__(self, kind: object, *_: object) -> None:
         await self._open_pool().close(FAREWELL if kind is None else 0)
         await asyncio.sleep(0)  # aborted connections end in this turn of the loop
+
+    async def greet(self, seconds: float) -> None:
+        """Connect and log in as a run would, in at most `seconds`; nothing is sent.
+
+        Raises Refused or TryAgain, with "what is wrong; what to do".
+        """
+        opening = self._open_pool().opening()
+        try:
+            async with asyncio.timeout(seconds):
+                await opening.run()
+        except Exception as error:  # as for a run
+            raise trouble(self._provider, opening.answer(error)) from None
+        finally:
+            opening.close()
 
     def halt(self) -> None:
         """Begin no more letters; those that wait are given back at once."""

@@ -11,6 +11,7 @@ from typing import Protocol, Self, cast
 
 import aiosmtplib
 
+from commcast.masking import masked
 from commcast.model.message import NOT_BEGUN, Delivery, Email, Outcome, OutcomeKind
 from commcast.providers import mime
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, accepted, outcome, reply_line
@@ -207,7 +208,7 @@ class Connection(asyncio.Protocol):
         self._behind: Letter | None = None
         self._stage = SmtpStage.MAIL
         self._refusal: Answer | None = None
-        self._paused = self._closed = False
+        self._paused = self._closed = self._surplus = False
         self._reused = False  # a letter was answered here, so the connection may have gone stale since
         self._needs_reset = self._follows_refusal = False
         self._poured = 0  # bytes of a large body that are written
@@ -277,8 +278,9 @@ class Connection(asyncio.Protocol):
             left -= 1
             if self._closed:
                 return
-            # A reply to a command that we haven't sent yet: no telling what the next ones would answer.
-            is_early = (left or self._replies.is_amid) and (self._stage is SmtpStage.DATA or self._unsaid)
+            # Replies to commands that we haven't sent yet: no telling what the next ones would answer.
+            self._surplus = left > 0 or self._replies.is_amid
+            is_early = self._surplus and (self._stage is SmtpStage.DATA or self._unsaid)
             if code == GARBAGE or self._front is None or is_early:
                 self._lose("garbage")
             elif self._stage is SmtpStage.DOT:
@@ -408,9 +410,9 @@ class Connection(asyncio.Protocol):
         self._reused, self._refusal = True, None
         self._stage = SmtpStage.MAIL
         self._front, self._behind = self._behind, None
-        if self._front is None:
+        if self._front is None and not self._surplus:
             self._feeder.is_free(self)
-        elif self._front.batch.is_closed:
+        elif self._front is None or self._front.batch.is_closed:
             self._lose()
 
     def _lose(self, said: str = "lost") -> None:
@@ -469,4 +471,4 @@ class Connection(asyncio.Protocol):
 
 
 def _words(text: bytes) -> str:
-    return text.decode("utf-8", "replace").strip()
+    return masked(text.decode("utf-8", "replace").strip())

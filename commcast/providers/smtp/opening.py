@@ -9,8 +9,12 @@ from typing import cast
 
 import aiosmtplib
 
-from commcast.config.settings import SmtpProvider
-from commcast.providers.smtp.outcomes import Answer, SmtpStage, reply_line
+from commcast.config.settings import SmtpProvider, is_loopback
+from commcast.errors import TryAgain
+from commcast.masking import masked
+from commcast.model.message import Blame
+from commcast.providers.base import Refused
+from commcast.providers.smtp.outcomes import Answer, SmtpStage, judge, reply_line
 
 
 class MissingError(Exception):
@@ -63,7 +67,7 @@ class Opening:
                 said = "lost"
             case OSError():
                 said = "unreachable" if self.stage is SmtpStage.CONNECT else "lost"
-        return Answer(self.stage, said, words)
+        return Answer(self.stage, said, masked(words))
 
     async def _open(self) -> aiosmtplib.SMTP:
         provider = self._provider
@@ -115,6 +119,27 @@ class Opening:
                 await method(self._provider.user, self._password)
                 return
         raise MissingError
+
+
+def trouble(provider: SmtpProvider, answer: Answer) -> Refused | TryAgain:
+    """Return what keeps a connection from opening, and what to do. No word of the server's is in it.
+
+    Its reply to a login may contain the login, and any other what it was told earlier.
+    """
+    rule, own = judge(answer), answer.said in {"unresolved", "unreachable", "certificate"}
+    said = answer.text[:80] if own else answer.said if answer.said[0].isdigit() else ""
+    is_ours = rule.blame is Blame.ACCOUNT
+    remedy = 'check host, port, security ("tls" for port 465, "starttls" for 587), and the network'
+    if answer.said == "certificate":
+        remedy = 'write ca_file = "…" with its CA certificates, or correct host'
+    elif is_ours and answer.stage is SmtpStage.AUTH:
+        remedy = "check user and COMMCAST_SMTP_PASSWORD"
+    elif is_ours:
+        remedy = 'write security = "tls" with port = 465, or use a port that offers it'
+        if is_loopback(provider.host) and not provider.user:
+            remedy += '; for a relay on this machine: security = "none"'
+    words = f"{provider.host}:{provider.port}: {rule.words}{f' ({said})' if said else ''}; {remedy}"
+    return Refused(words) if is_ours else TryAgain(words)
 
 
 async def _dial(host: str, port: int, timeout: float) -> socket.socket:

@@ -14,6 +14,7 @@ from twilio.rest import Client
 
 from commcast.config.settings import CONFIG_NAME
 from commcast.errors import Fault, ProviderError
+from commcast.masking import hide
 from commcast.providers.http import Connections, HttpAnswer, NoAnswer, object_in, secret_faults
 
 CONSOLE = "https://console.twilio.com/"
@@ -112,6 +113,7 @@ class TwilioClient(Connections):
 
     def __init__(self, base_url: str, credentials: Credentials, timeout: float) -> None:
         super().__init__("twilio", base_url, timeout, keep=True)
+        hide(credentials.secret)
         self._base_url, self._account_sid = base_url.rstrip("/"), credentials.account_sid
         self._sdk = Client(
             credentials.user,

@@ -10,6 +10,7 @@ from commcast.providers.twilio.client import GAVE_UP, error_code, message_sid
 
 _REJECTED, _NOT_TAKEN = OutcomeKind.REJECTED, OutcomeKind.NOT_TAKEN
 _PROVIDER, _ACCOUNT, _ONE, _UNCLEAR = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT, Blame.UNCLEAR
+_FOR_ONE = Blame.ACCOUNT_FOR_ONE
 _REFUSED = r"4\d\d "
 _EITHER = r"(?:4\d\d|201 failed) "  # with a messaging service, some refusals come after the 201
 
@@ -25,13 +26,14 @@ OUTCOMES = table(
     Rule(_EITHER + "21211", _REJECTED, _ONE, "it is not a phone number", suppress=True),
     Rule(_EITHER + "(?:21614|21635)", _REJECTED, _ONE, "the number cannot receive texts", suppress=True),
     Rule(_REFUSED + "(?:21265|21266|21268)", _REJECTED, _ONE, "texts cannot be sent to this kind of number"),
-    Rule(_REFUSED + "(?:21612|21662|21668|21910)", _REJECTED, _ONE, "our sender cannot reach this number"),
+    Rule(_REFUSED + "(?:21612|21662|21668|21910)",
+         _REJECTED, _FOR_ONE, "our sender cannot reach this number: use another from"),
+    Rule(_REFUSED + "21408",
+         _REJECTED, _FOR_ONE, "the account may not text this region: enable it at Twilio"),
     Rule(_REFUSED + "21608", _NOT_TAKEN, _ACCOUNT, "a trial account may text verified numbers only"),
     Rule(_REFUSED + "(?:21602|21605|21617|21618|21619|21658)", _NOT_TAKEN, _ACCOUNT, "the body is refused"),
     Rule(_REFUSED + "(?:21611|30001)", _NOT_TAKEN, _PROVIDER, "our sender's queue at Twilio is full"),
     Rule(_REFUSED + "(?:20429|14107|30022|30454|63038)", _NOT_TAKEN, _PROVIDER, "our limit is reached"),
-    Rule(_REFUSED + "21408",
-         _NOT_TAKEN, _UNCLEAR, "the account may not text this region: enable it, or suppress the number"),
     Rule(_REFUSED + "(?:21212|21267|21601|21603|21606|21607|21616|21657|21659|21660|21661|21663)",
          _NOT_TAKEN, _ACCOUNT, "the sender is refused: check from"),
     Rule(_REFUSED + "(?:2170[1-5]|21709|2171[125])",

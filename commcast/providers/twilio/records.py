@@ -15,6 +15,7 @@ from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Seen, Sighting
 from commcast.providers.http import (
+    LONGEST_TALK,
     HttpAnswer,
     OverHttp,
     as_they_come,
@@ -40,6 +41,8 @@ _BEFORE = timedelta(minutes=2)  # how far Twilio's clock may be from ours
 _AFTER = timedelta(minutes=10)  # how late after a request it may create the message
 _DAY = timedelta(days=1)
 _LONGEST_NAME = 120
+_LONGEST_WORDS = 4000  # characters kept of a text; ours have at most 1,600
+_MOST_TEXTS = 5000  # to one number within days
 _TRIAL = "Sent from your Twilio trial account - "  # what a trial account writes before every text
 _ARRIVED = frozenset({"delivered", "read"})
 # What a later error number means. Sources: one page per number under https://www.twilio.com/docs/api/errors.
@@ -102,6 +105,7 @@ class TwilioRecords(OverHttp[TwilioClient]):
 
     channel = Channel.SMS
     name = "twilio"
+    _longest = LONGEST_TALK
 
     def __init__(
         self,
@@ -206,6 +210,8 @@ class TwilioRecords(OverHttp[TwilioClient]):
         async for page in self._client.list_messages(to=to, **(dates if is_dated else {})):
             these = list(self._texts(page))
             texts += [text for text in these if text.to == to]
+            if len(texts) > _MOST_TEXTS:
+                raise nonsense("Twilio")
             # The newest come first: nothing of that time is on a later page.
             if these and all(text.created and text.created < begun - _DAY for text in these):
                 break
@@ -269,7 +275,7 @@ def _rows(found: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def _words(text: str) -> str:
-    return text.replace("\r\n", "\n")
+    return text.replace("\r\n", "\n")[:_LONGEST_WORDS]
 
 
 def _shown(found: object) -> str:
