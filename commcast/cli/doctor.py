@@ -135,7 +135,7 @@ def adopt(folder: Path, *, yes: bool) -> None:
         write_desk(folder / CONFIG_NAME, desk)
     show_prose(f"{path} is the ledger of desk {desk[:8]}…; {count} updates count as told elsewhere.")
     if in_doubt:
-        say(f"{in_doubt:,} deliveries that were open are now unknown; ask the providers: commcast reconcile")
+        say(f"{in_doubt:,} deliveries that were open are now unknown; what to do: commcast log")
     for each in loaded.incidents:
         if not each.latest.is_end and each.latest.at_written:
             say(

@@ -85,6 +85,10 @@ def take(
             offered = f"; it was offered to {offered_to}" if offered_to else ""
             say(f"You take it over from {before.owner}, who had not offered it to you{offered}.")
         said = f"{after.owner} {now} has {found.id}{backup}."
+        if found.latest.owner not in {None, after.owner}:
+            say(
+                f"{found.path} still names {found.latest.owner}: nudges go by this command, not by that line."
+            )
         _show(desk.config, person, found.id, after, as_json, said)
 
 

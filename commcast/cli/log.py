@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from commcast.ledger.store import Ledger
     from commcast.ledger.tallies import DeliveryCount
     from commcast.ledger.unknowns import Act
+    from commcast.model.release import Release
     from commcast.report.story import StoryNudge, Telling
 
 
@@ -87,12 +88,14 @@ class Record:
     nudges: dict[str, list[StoryNudge]] = field(default_factory=dict)
     listed: list[Told] = field(default_factory=list)
     acts: list[Act] = field(default_factory=list)
+    releases: list[Release] = field(default_factory=list)
 
 
 def _read(ledger: Ledger, incident: str | None, channel: Channel | None, everyone: bool) -> Record:
     """Return the record of one incident, or of all; with `everyone` it lists every delivery."""
     from commcast.ledger.chronicle import Scope, read_stated
     from commcast.ledger.history import deliveries, tallies
+    from commcast.ledger.releases import read_releases
     from commcast.ledger.tables import State
     from commcast.ledger.unknowns import acts
     from commcast.report.reading import read_nudges, read_tellings
@@ -112,6 +115,7 @@ def _read(ledger: Ledger, incident: str | None, channel: Channel | None, everyon
             record.stated.update(read_stated(connection, Scope(name)))
             record.listed += chosen(deliveries(connection, name, states))
             record.acts += chosen(acts(connection, name))
+            record.releases += read_releases(connection, name).values()
     return record
 
 
@@ -134,6 +138,7 @@ def _document(record: Record, addresses: bool) -> dict[str, Any]:
         "deliveries": [
             {**asdict(each), "address": shown_address(each.address, addresses)} for each in record.listed
         ],
+        "releases": [picked(each, "incident", "number", "at", "by", "how") for each in record.releases],
         "acts": [{**asdict(each), "address": shown_address(each.address, addresses)} for each in record.acts],
     }
 
@@ -161,7 +166,7 @@ def shown_address(address: str, in_full: bool) -> str:
 
 def _show(record: Record, zone: ZoneInfo, addresses: bool) -> None:
     put(_table(record, zone))
-    for line in _reasons(record):
+    for line in [*_reasons(record), *_released(record, zone)]:
         show(line)
     for incident, nudges in record.nudges.items():
         if nudges:
@@ -175,11 +180,22 @@ def _show(record: Record, zone: ZoneInfo, addresses: bool) -> None:
     _show_acts(record.acts, zone, addresses)
     for incident in dict.fromkeys(told.incident for told in record.listed if told.state == "unknown"):
         say(
-            f"Nothing unknown is resent automatically. Ask the provider: commcast reconcile {incident}\n"
-            f"If it cannot tell, decide: commcast resend {incident} --unknown, or commcast settle"
+            "Nothing unknown is resent automatically.\n"
+            f"Ask Twilio or SendGrid: commcast reconcile {incident}\n"
+            f"If they cannot tell, or for SMTP: commcast resend {incident} --unknown, or commcast settle"
         )
 
 
+def _released(record: Record, zone: ZoneInfo) -> Iterator[str]:
+    for each in record.releases:
+        name = (
+            f"{each.incident} update {each.number}" if len(record.tellings) > 1 else f"Update {each.number}"
+        )
+        at = f"{each.at.astimezone(zone):%Y-%m-%d %H:%M}"
+        yield f"{name} was released by {each.by} {_HOW[each.how]}, {at}"
+
+
+_HOW = {"question": "at the question", "yes": "with --yes", "elsewhere": "before the ledger was adopted"}
 _DONE = {
     "reconcile": "asked",
     "resend": "released again by",

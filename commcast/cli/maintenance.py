@@ -9,6 +9,7 @@ from commcast.cli import clock_times, prompt
 from commcast.cli.clock_times import read_window, shown, window_of, written
 from commcast.cli.declare import begin, completed, first_words
 from commcast.cli.options import VerbInput, argument, refuse, text_option, verb
+from commcast.cli.output import say
 from commcast.cli.session import Place, desk_now
 from commcast.cli.verbs import append_and_send, find_open, refuse_untold, typed_words
 from commcast.model.times import write_instant
@@ -34,7 +35,10 @@ def schedule(
     desk = desk_now(said.folder)
     if "window" in said.keys:
         said.keys["window"] = written(read_window(desk, said.keys["window"]))
-    data = {"severity": DEFAULT_SEVERITY, **first_words(desk.config, title, said.keys), "kind": "maintenance"}
+    data = {"kind": "maintenance", **first_words(desk.config, title, said.keys)}
+    if "severity" not in data:
+        data["severity"] = DEFAULT_SEVERITY
+        say(f"Severity {DEFAULT_SEVERITY} (--severity was not given): it decides who is told, and how often.")
     begin(desk, completed(desk, data, asked=not said.edit), said, partial(clock_times.check_new, desk))
 
 

@@ -162,17 +162,17 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
         )
     for trouble in delivered.troubles:
         if trouble.refuses:
-            go_on = f", then: commcast resume {incident}" if delivered.waiting else ""
-            say(f"{trouble.provider} refused us: {trouble.why}. Fix that{go_on}.")
+            go_on = f", then: commcast resume {incident}" if delivered.waiting else "."
+            say(f"{trouble.provider} refused us: {trouble.why}. Fix that{go_on}")
         else:
             say(
                 f"{trouble.provider} is down or busy: {trouble.why}. "
                 f"The next tick continues, or: commcast send {incident}"
             )
     if rejected := delivered.outcomes["rejected"]:
-        were = "was" if rejected == 1 else "were"
+        was = "was" if rejected == 1 else "were"
         say(
-            f"{rejected:,} {were} rejected individually. Why: commcast log {incident}. "
+            f"{rejected:,} {was} rejected individually. Why: commcast log {incident}. "
             f"To send to them again: commcast resend {incident} --rejected"
         )
     if delivered.expired:
@@ -190,7 +190,11 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
         wait = "waits for its turn" if left == 1 else "wait for their turn"
         say(f"{left:,} {wait}. The next tick continues, or: commcast send {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
-        say(f"Unknown: no answer arrived; nothing is resent by itself. Next: commcast reconcile {incident}")
+        say(
+            "Unknown: no answer arrived; nothing is resent by itself.\n"
+            f"Ask Twilio or SendGrid: commcast reconcile {incident}\n"
+            f"SMTP cannot be asked, so decide: commcast resend {incident} --unknown"
+        )
     tell_signal(incident, delivered)
 
 

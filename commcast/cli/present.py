@@ -73,14 +73,14 @@ def others_document(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def headline(plan: Plan) -> str:
+def headline(plan: Plan) -> list[str]:
     """Return which incident and update this is about."""
     update = plan.incident.latest
     status = update.status.replace("_", " ")
     text = f"{plan.incident.id}  SEV-{update.severity}  update {update.number}, {status}"
     if len(plan.drafts) > 1:
         text += f" (drafts: {', '.join(map(str, plan.drafts))}; readers get the newest)"
-    return "\n".join([*wrapped(text), *wrapped(plan.incident.title_as_of(), indent="  ")])
+    return wrapped(f"{text}: {plan.incident.title_as_of()}", indent="  ", first="")
 
 
 def counts_table(tally: Tally) -> str:
@@ -123,10 +123,8 @@ def reasons(tally: Tally, when: When) -> Iterator[str]:
                 yield f"Held: {audience.held} by {channel} in {audience.audience}, {QUIET_HOURS}{until}"
             if audience.corrected:
                 only_right = audience.send + audience.held - audience.corrected
-                yield (
-                    f"Corrected: {audience.corrected:,} by {channel} in {audience.audience} got the wrong "
-                    f"words and are told so; {only_right:,} get only the right words"
-                )
+                said = f"{audience.corrected:,} by {channel} in {audience.audience}"
+                yield f"Corrected: {said} got the wrong words, {only_right:,} only the right ones"
             for why, count in [*audience.skipped.items(), *audience.not_due.items()]:
                 # An address on two lists is told once: `recipients check` counts those.
                 if why != SAME_ADDRESS:
@@ -183,8 +181,10 @@ def _waiting(plan: Plan, ledger: Ledger | None) -> dict[str, tuple[int, int]]:
 
 def destinations(config: Config, tally: Tally) -> Iterator[str]:
     """Yield where the messages of each channel go."""
+    used: dict[str, list[str]] = {}
     for channel in dict.fromkeys(notice.notice.channel for notice in tally.notices):
-        yield f"{NAMES[channel]}: {destination(config, channel)}"
+        used.setdefault(destination(config, channel), []).append(NAMES[channel])
+    yield from (f"{', '.join(channels)}: {where}" for where, channels in used.items())
 
 
 def destination(config: Config, channel: str, *, with_fallback: bool = True) -> str:
@@ -214,6 +214,21 @@ def messages(tally: Tally, *, html: bool = False, width: int | None = WIDTH) -> 
                 yield from _message(name, audience.correction, html, width)
             if audience.sample is not None:
                 yield from _message(audience.audience, audience.sample, html, width)
+
+
+def examples(config: Config, tally: Tally) -> Iterator[str]:
+    """Yield one email and one text as their last readers get them, customers first, without blank lines."""
+    for channel in NAMES:
+        told = [a for n in tally.notices if n.notice.channel == channel for a in n.audiences.values()]
+        rows = [(a.audience, row) for a in told if (row := a.correction or a.sample)]
+        public = [
+            each
+            for each in rows
+            if each[0] in config.audiences and config.audiences[each[0]].view == "public"
+        ]
+        for audience, row in (public or rows)[-1:]:
+            lines = _message(audience, row, html=False, width=WIDTH)
+            yield from (line for line in lines if line not in {"|", ""} and not line.startswith("| To: "))
 
 
 def promise_line(tally: Tally, when: When) -> str:

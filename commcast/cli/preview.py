@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli import present, question
-from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, NowOption, clock, moment_or_now
+from commcast.cli.options import (
+    FolderOption,
+    IncidentArgument,
+    JsonOption,
+    NowOption,
+    argument,
+    clock,
+    moment_or_now,
+)
 from commcast.cli.output import say, show, show_json
 from commcast.cli.session import desk_to_read, find_incident, is_open, needs_sending, tell_unusable
 from commcast.errors import ExitCode, Fault, InputError, gravest
@@ -24,8 +32,9 @@ from commcast.files import temporary_file
 if TYPE_CHECKING:
     from commcast.delivery.rows import PendingRow, PendingRows
     from commcast.delivery.tally import Tally
+    from commcast.incidents.load import Loaded
     from commcast.ledger.store import Ledger
-    from commcast.model.incident import Channel
+    from commcast.model.incident import Channel, Incident
     from commcast.model.message import Delivery, Outcome
     from commcast.operations.desk import Desk, Plan
 
@@ -67,7 +76,9 @@ def preview(
 
 
 def test(
-    incident: IncidentArgument = None,
+    incident: Annotated[
+        str | None, argument("An incident's id, or a preset's name; default: the open one, or this desk.")
+    ] = None,
     to: Annotated[
         list[str] | None, typer.Option("--to", help="Your email address, your phone (+49…); repeat it.")
     ] = None,
@@ -75,9 +86,10 @@ def test(
 ) -> None:
     """Send every audience's newest message to yourself, marked as a test.
 
-    Nothing is released or recorded in the ledger.
+    Nothing is released or recorded in the ledger. If no incident is open, the messages say that they are a
+    test of this desk.
 
-    Example: commcast test pay7 --to me@example.com --to +4915550100001
+    Example: commcast test payments --to me@example.com --to +4915550100001
     """
     with looking_at(folder, clock().replace(microsecond=0), incident, all_words=True) as (desk, plan, ledger):
         addresses = own_addresses(to or [], desk)
@@ -101,6 +113,9 @@ def looking_at(
             say("Note: there is no ledger here, so this shows what is sent if nobody was told before.")
         desk = with_releases(desk, ledger)
         loaded = load_incidents(desk.config, now, released_at=desk.released_at)
+        if all_words and (made_up := _made_up(desk, loaded, wanted)):
+            yield desk, make_plan(desk, made_up, None, as_if_released=True), ledger
+            return
         found = find_incident(loaded, wanted, needs_sending(desk, ledger), "incidents have something to send")
         found = found or find_incident(loaded, None, is_open, "incidents are open")
         if found is None:
@@ -111,6 +126,26 @@ def looking_at(
         present = [each.id for each in loaded.incidents]
         plan = make_plan(desk, found, ledger, present=present, as_if_released=True)
         yield desk, _with_held(plan, ledger), ledger
+
+
+def _made_up(desk: Desk, loaded: Loaded, wanted: str | None) -> Incident | None:
+    """Return an incident for a test that nobody declared: a preset's, or, if none is open, of this desk."""
+    from commcast.cli.declare import first_words
+    from commcast.incidents.load import parse_incident
+    from commcast.incidents.presets import preset_names
+    from commcast.incidents.yaml_lines import lines_of
+
+    if wanted in loaded.ids or wanted not in {None, *preset_names(desk.config)}:
+        return None
+    if wanted is None and (loaded.broken or any(map(is_open, loaded.incidents))):
+        return None
+    data: dict[str, Any] = {"title": "A test of our messages", "severity": 1}
+    data |= {} if wanted else {"audiences": [*desk.config.audiences]}
+    data |= first_words(desk.config, wanted, {})
+    words = {"issue": "This is a test. Nothing is wrong.", "resolution": "We try out how we write to you."}
+    data["updates"][0] = words | {"timeframe": "unknown"} | data["updates"][0]
+    text = "\n".join(lines_of({"id": wanted or "test", **data}, 0))
+    return parse_incident(text, f"incidents/{wanted or 'test'}.yaml", desk.config, desk.now)
 
 
 def _with_held(plan: Plan, ledger: Ledger | None) -> Plan:

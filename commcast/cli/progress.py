@@ -113,11 +113,11 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
     """Shows how far a run is; what is done at once shows nothing.
 
     A thread of its own shows it, so that a pause is told although nothing happens. `clock` gives monotonic
-    seconds.
+    seconds. Without `in_log` it is shown only at a terminal.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, in_log: bool = True) -> None:
+        self.clock, self._in_log = clock, in_log
         self._news_at = clock()
         self.meters: dict[str, Meter] = {}
         self._lock = Lock()
@@ -208,7 +208,7 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
         """Return the meter of a broadcast; a new one takes the place of those that are over."""
         if broadcast not in self.meters:
             under_way = {name: each for name, each in self.meters.items() if name and not each.is_over}
-            self.meters = {**under_way, broadcast: Meter(_in_words(broadcast), self.clock(), 0)}
+            self.meters = {**under_way, broadcast: Meter(story_in_words(broadcast), self.clock(), 0)}
         return self.meters[broadcast]
 
     def _heard(self) -> None:
@@ -222,7 +222,7 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
         try:
             if can_draw(sys.stderr):
                 self._draw()
-            else:
+            elif self._in_log:
                 self._log()
         except (OSError, ValueError):  # a terminal or a log that went away is no reason to end a send
             return
@@ -252,14 +252,14 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
                     say(line)
 
 
-def _in_words(broadcast: str) -> str:
-    """Return the name of a broadcast as people read it, also of one to an incident's own people."""
+def story_in_words(broadcast: str) -> str:
+    """Return the name of an incident or broadcast as people read it, also of one to its own people."""
     from commcast.ledger.tables import OWN_STORY
 
     if not broadcast.startswith(OWN_STORY):
         return inert(broadcast)
-    incident, _, channel = broadcast.removeprefix(OWN_STORY).partition(" ")
-    return inert(f"{incident}'s own people, {channel}")
+    incident, *channel = broadcast.removeprefix(OWN_STORY).split(" ")
+    return inert(", ".join([f"{incident}'s own people", *channel]))
 
 
 def per_second(rate: float) -> str:

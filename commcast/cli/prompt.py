@@ -95,16 +95,21 @@ def edited(text: str, suffix: str = ".yaml") -> str:
 
     Raises InputError if no editor runs, or it fails: then nothing was changed.
     """
-    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory(prefix="commcast-") as folder:
         path = Path(folder) / f"incident{suffix}"
         path.write_text(text, encoding="utf-8")
-        try:
-            done = subprocess.run([*shlex.split(command), str(path)], check=False)
-            if done.returncode:
-                raise OSError(f"it exited with {done.returncode}")
-            return read_text_file(path, name="the edited text")
-        except (OSError, ValueError) as error:
-            what = f"the editor {command!r:.60} failed ({error})"
-            remedy = "set EDITOR to one that runs here, or use options"
-            raise InputError(Fault("", 0, 0, what, remedy)) from None
+        edit_file(path)
+        return read_text_file(path, name="the edited text")
+
+
+def edit_file(path: Path) -> None:
+    """Open a file in $VISUAL or $EDITOR (else vi). Raises InputError if no editor runs, or it fails."""
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        done = subprocess.run([*shlex.split(command), str(path)], check=False)
+        if done.returncode:
+            raise OSError(f"it exited with {done.returncode}")
+    except (OSError, ValueError) as error:
+        what = f"the editor {command!r:.60} failed ({error})"
+        remedy = "set EDITOR to one that runs here, or use options"
+        raise InputError(Fault("", 0, 0, what, remedy)) from None

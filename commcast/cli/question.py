@@ -152,34 +152,49 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-_TELLING = re.compile(
-    r"https?://[^\s<>\"')]+|\d{1,2}:\d{2}(?:\s?[ap]m)?|\d+(?:[.,]\d+)*\s?(?:%|[a-zA-Z]{1,7}\b)?"
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}\.?"
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_UNIT = (
+    r"%|percent|ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|days?|weeks?|months?|years?|"
+    "[kM]|bn|[kMGT]i?B|(?:thousand|million|billion)s?|EUR|USD|GBP|CHF"
 )
+_TELLING = re.compile(
+    rf"""(?P<link>https?://[^\s<>"')]+)
+    |(?<![\w:.-])(?:\d{{4}}-\d\d-\d\d|\d{{1,2}}:\d\d(?:\s?[ap]m)?|\d{{1,2}}\s?[ap]m)(?![\w:-])  # date, time
+    |\b(?:{_MONTH}\s{_DAY}|{_DAY}\.?\s{_MONTH})(?:,?\s\d{{4}})?(?!\w|:\d)
+    |(?<![\w.-])\+?\d{{2,4}}(?:[ -]\d{{2,6}}){{2,}}(?![\w-])  # a phone number
+    |(?<![\w./#-])(?:[€$£]\s?)?\d+(?:[.,]\d+)*\s?(?:{_UNIT})(?!\w)
+    |(?P<bare>(?<![\w./#-])(?:[€$£]\s?)?\d+(?:[.,]\d+)*(?![\w/-]|[.,]\d))""",
+    re.VERBOSE,
+)
+# A number behind a name belongs to it ("Windows 11"), and that of an error is its name ("a 502 page").
+_NO_NAME = "About|All|Around|At|Between|By|Every|For|From|In|Of|On|Only|Over|Since|Some|To|Until|We|With"
+_NAMED = re.compile(rf"(?:\b(?!(?:{_NO_NAME})\b)[A-Z][\w&]*|\b(?i:version|error|code|status|level))\s$")
+_ERROR = re.compile(r"\s(?:errors?|pages?|responses?|status|codes?|Bad)\b")
 
 
-def full_text(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iterator[str]:
-    """Yield the lines to look at: the messages, then, close to the question, what the decision rests on."""
-    yield from present.messages(tally)
+def full_text(
+    desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None, *, whole: bool = False
+) -> Iterator[str]:
+    """Yield the lines to look at: messages, then, close to the question, what the decision rests on.
+
+    They fit one screen, with one email and one text; `whole` shows the message of every audience.
+    """
+    yield from present.messages(tally) if whole else present.examples(desk.config, tally)
     yield present.rule("what goes out")
     yield from summary(desk, plan, tally, ledger)
     warnings = [*word_warnings(plan, tally), *reader_warnings(desk, plan), *tick_warnings(desk, plan)]
-    if warnings:
-        yield ""
     for warning in warnings:
         yield from present.wrapped(warning, indent="         ", first="")
-    if tally.notices:
-        yield ""
     yield from present.destinations(desk.config, tally)
 
 
 def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iterator[str]:
     """Yield what goes out, to how many, what is new in it, what it promises, and what happens then."""
     when = present.clock_of(desk.config, desk.now)
-    yield present.headline(plan)
-    yield ""
+    yield from present.headline(plan)
     if counts := present.counts_table(tally):
         yield counts
-        yield ""
     lines = [*present.reasons(tally, when), *present.not_sent(plan, ledger)]
     lines += [*_not_told_so_mild(desk, plan, tally), *other_stories(plan, when)]
     if tally.notices:
@@ -361,7 +376,7 @@ def new_timeframe(previous: Update | None, update: Update, when: present.When) -
     if update.is_end or (previous and previous.timeframe == frame):
         return []
     if frame.latest is None:
-        return ["end unknown"]
+        return ["end unknown again"] if previous else []
     earliest = f"{when(frame.earliest)} to " if frame.earliest else ""
     return [f"end expected {earliest}{when(frame.latest)}"]
 
@@ -389,19 +404,20 @@ def in_words(tally: Tally) -> str:
     return f"{tally.send:,} messages: {', '.join(parts)}"
 
 
-def is_sure(tally: Tally, confirm_above: int, seconds: float) -> bool:
-    """Return whether a person says yes to this; above `confirm_above` messages their number is typed.
+def answer_to(tally: Tally, confirm_above: int, seconds: float) -> str:
+    """Return "yes", or what else a person typed; above `confirm_above` messages a yes is their number.
 
     Raises prompt.NothingTyped after `seconds` without an answer.
     """
     held = f", and {tally.held:,} after quiet hours" if tally.held else ""
+    question, yes = f"Send {in_words(tally)}{held}?", ["y", "yes"]
     if not tally.send and not tally.held:
-        return prompt.says_yes("Nobody is told of this now. Release it anyway?", seconds)
-    if tally.send <= confirm_above:
-        return prompt.says_yes(f"Send {in_words(tally)}{held}?", seconds)
-    typed = f"Type {tally.send} to send, anything else to cancel:"
-    answer = prompt.ask(f"Send {in_words(tally)}{held}? {typed}", seconds)
-    return answer.replace(",", "") == str(tally.send)
+        question = "Nobody is told of this now. Release it anyway?"
+    how = "[y/N]"
+    if tally.send > confirm_above:
+        how, yes = f"Type {tally.send} to send, anything else to cancel:", [str(tally.send)]
+    answer = prompt.ask(f"{question} {how}", seconds).lower()
+    return "yes" if answer.replace(",", "") in yes else answer
 
 
 def too_late(desk: Desk, until: datetime) -> str:
@@ -413,5 +429,12 @@ def too_late(desk: Desk, until: datetime) -> str:
 def _facts(update: Update) -> Iterator[str]:
     for said in (update, *update.words_in_force.values()):  # words for one audience have fewer keys
         for text in (getattr(said, key, None) for key in SENTENCES):
-            for found in _TELLING.findall(text or ""):
-                yield found.rstrip(".,;:").strip()
+            yield from facts_in(text or "")
+
+
+def facts_in(text: str) -> Iterator[str]:
+    """Yield the numbers with their units, the times, dates and links of a text, but no number in a name."""
+    for found in _TELLING.finditer(text):
+        before, behind = text[max(found.start() - 40, 0) : found.start()], text[found.end() :]
+        if not (found["bare"] and (_NAMED.search(before) or _ERROR.match(behind))):
+            yield found[0].rstrip(".,;:")

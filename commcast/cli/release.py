@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, nullcontext
 from datetime import datetime
@@ -13,11 +14,11 @@ import typer
 from commcast.cli import outcomes, prompt, question
 from commcast.cli.options import VerbInput, clock
 from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
-from commcast.cli.present import clock_of, rows_left_out, tally_document
+from commcast.cli.present import clock_of, messages, rows_left_out, tally_document
 from commcast.cli.progress import ProgressBar
 from commcast.cli.question import keeping_words
 from commcast.cli.session import Place, ledger_of, tell_unusable, who, worker_for
-from commcast.errors import DecisionNeeded, ExitCode
+from commcast.errors import DecisionNeeded, ExitCode, InputError
 
 if TYPE_CHECKING:
     from commcast.delivery.tally import Tally
@@ -59,9 +60,9 @@ def send_incident(place: Place, ledger: Ledger, said: VerbInput) -> ExitCode:
                 look, released = _ask_and_release(desk, plan, ledger, present, said, looks)
         except _SentByOthers as sent:
             [theirs] = sent.args
-            words = f"update {theirs.number} was sent by {theirs.by} while you were asked"
-            text = f"{incident.id}: {words} ({theirs.at:%H:%M} UTC); nothing was sent by you."
-            return _tell(desk, plan, ledger, said, text=text)
+            at = clock_of(desk.config, desk.now)(theirs.at)
+            words = f"update {theirs.number} was sent by {theirs.by} while you were asked ({at})"
+            return _tell(desk, plan, ledger, said, text=f"{incident.id}: {words}; nothing was sent by you.")
         # From here on the words are released: Ctrl-C stops the incident.
         with stopping_on_interrupt(ledger, incident.id, clock), going_on_unread():
             if released.signal:
@@ -109,8 +110,12 @@ def _ask_and_release(
         if look.tally.digest != shown:
             if shown and not said.yes:
                 say("The lists, the templates or the incident have changed since you looked. Look again:")
-            good_until = _ask(look, said)
-            shown = look.tally.digest
+            asked = _ask(look, said)
+            if asked is None:
+                looks.close()
+                again = _edited(look)
+                return _ask_and_release(*again, ledger, present, said, looks)
+            good_until, shown = asked, look.tally.digest
         try:
             how = "yes" if said.yes else "question"
             released = release.say_yes(look, how=how, by=who(), good_until=good_until, clock=clock)
@@ -147,16 +152,36 @@ def _show_plan(desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput) -> ExitC
     if said.as_json:
         show_json("plan", tally_document(plan, tally))
         return tell_unusable(desk, plan)
-    for line in question.full_text(desk, plan, tally, ledger):
+    whole = not sys.stdout.isatty()
+    for line in question.full_text(desk, plan, tally, ledger, whole=whole):
         show(line)
     code = tell_unusable(desk, plan)
     without = "it would be refused" if code else question.in_words(tally)
     show_prose(f"Dry run: nothing was written, nothing was sent. Without it: {without}.")
+    if not whole:
+        show("To see every message, add: | less")
     return code
 
 
-def _ask(look: Look, said: VerbInput) -> datetime:
-    """Show what goes out and ask; return until when the yes counts. Else raises DecisionNeeded."""
+def _edited(look: Look) -> tuple[Desk, Plan]:
+    """Let a person edit the draft in its file; return the plan that it makes then. Raises InputError."""
+    from commcast.operations.release import plan_again
+
+    while True:
+        prompt.edit_file(look.desk.config.folder / look.plan.incident.path)
+        try:
+            return plan_again(look)
+        except InputError as error:
+            say(str(error))
+            if not prompt.says_yes("Edit it again?"):
+                raise
+
+
+def _ask(look: Look, said: VerbInput) -> datetime | None:
+    """Show what goes out and ask; return until when the yes counts, None if the words are to be edited.
+
+    Raises DecisionNeeded for any other answer.
+    """
     desk, plan, tally = look.desk, look.plan, look.tally
     asked_at = clock()
     good_until = look.good_until(asked_at)
@@ -173,14 +198,25 @@ def _ask(look: Look, said: VerbInput) -> datetime:
     question.check_lasts_no_longer(desk, tally)
     if good_until <= asked_at:
         raise DecisionNeeded(question.too_late(desk, good_until))
-    say(f"This question is good until {good_until.astimezone(desk.config.zone):%H:%M:%S %Z}.")
-    try:
-        seconds = (good_until - clock()).total_seconds()
-        if not question.is_sure(tally, desk.config.send.confirm_above, seconds):
+    count = sum(line.startswith("--- ") for line in messages(tally))
+    ways = (
+        f"v: {f'all {count} messages' if count > 1 else 'the whole message'}{', e: edit' * bool(plan.drafts)}"
+    )
+    say(f"This question is good until {good_until.astimezone(desk.config.zone):%H:%M:%S %Z}; {ways}.")
+    while True:
+        try:
+            seconds = (good_until - clock()).total_seconds()
+            answer = question.answer_to(tally, desk.config.send.confirm_above, seconds)
+        except prompt.NothingTyped:
+            raise DecisionNeeded(question.too_late(desk, good_until)) from None
+        if answer == "yes":
+            return good_until
+        if answer == "e" and plan.drafts:
+            return None
+        if answer != "v":
             raise DecisionNeeded("No: nothing was released.")
-    except prompt.NothingTyped:
-        raise DecisionNeeded(question.too_late(desk, good_until)) from None
-    return good_until
+        for line in messages(tally):
+            say(line)
 
 
 def _send_released(desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput) -> ExitCode:

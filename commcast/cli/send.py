@@ -24,6 +24,7 @@ from commcast.errors import DecisionNeeded, InputError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident
     from commcast.operations.desk import Desk
 
@@ -55,9 +56,6 @@ def discard(
     Example: commcast discard pay7
     """
     from commcast.incidents.editor import remove_updates
-    from commcast.ledger.fence import give_up_correction, stops_in_force
-    from commcast.ledger.overview import overviews
-    from commcast.model.history import way_on
     from commcast.model.release import changed, drafts
     from commcast.operations.desk import read_history
 
@@ -73,10 +71,17 @@ def discard(
         if found is None:
             show("Nothing to discard: no open incident has a draft.")
             return
-        releases = read_history(ledger, found.id).releases
+        history = read_history(ledger, found.id)
+        releases = history.releases
         numbers, whole = drafts(found, releases), not releases
         if faults := changed(found, releases):
             raise InputError(faults)
+        if not numbers and history.correcting:  # it ended between its stop and its words
+            with ledger.write() as connection:
+                _give_up_correction(connection, found.id)
+            show(f"The correction of {found.id} is given up; nothing of it was written.")
+            _tell_of_stop(ledger, found.id)
+            return
         if not numbers:
             refuse("", f"{found.id} has no draft", "what was released stays; post an update instead")
         several = "update" if len(numbers) == 1 else "updates"
@@ -92,13 +97,28 @@ def discard(
                 path.unlink()
             else:
                 remove_updates(path, numbers)
-            told = overviews(connection).get(found.id)
-            waits = bool(told and told.counts["pending"])
-            give_up_correction(connection, found.id, who(), clock(), keep=waits)
+            _give_up_correction(connection, found.id)
         show(f"Discarded {what}; nobody was told of {'it' if whole or len(numbers) == 1 else 'them'}.")
-        with ledger.read() as connection:
-            if stops := stops_in_force(connection, found.id):
-                say(f"{found.id} is still stopped by {stops[0].by}: {way_on(found.id, stops[0].by)}")
+        _tell_of_stop(ledger, found.id)
+
+
+def _give_up_correction(connection: Connection, incident: str) -> None:
+    """End the stop of a correction that is not to be; what still waits stays stopped by this person."""
+    from commcast.ledger.fence import give_up_correction
+    from commcast.ledger.overview import overviews
+
+    told = overviews(connection).get(incident)
+    waits = bool(told and told.counts["pending"])
+    give_up_correction(connection, incident, who(), clock(), keep=waits)
+
+
+def _tell_of_stop(ledger: Ledger, incident: str) -> None:
+    from commcast.ledger.fence import stops_in_force
+    from commcast.model.history import way_on
+
+    with ledger.read() as connection:
+        if stops := stops_in_force(connection, incident):
+            say(f"{incident} is still stopped by {stops[0].by}: {way_on(incident, stops[0].by)}")
 
 
 def _is_still_draft(

@@ -136,7 +136,7 @@ def _nudged(nudged: LastNudge) -> str:
 
 def _to_do(each: IncidentProgress) -> Iterator[Line]:
     if each.counts.get("unknown"):
-        yield f"{each.counts['unknown']} may or may not have arrived: commcast reconcile {each.id}", YELLOW
+        yield f"{each.counts['unknown']} may or may not have arrived: commcast log {each.id}", YELLOW
     if each.drafts and not each.over:
         many = "1 draft waits" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts wait"
         yield f"{many} for a yes: commcast send {each.id}", YELLOW

@@ -86,7 +86,7 @@ def resume(
         for one in sorted(in_progress) if everything else [wanted]:
             with ProgressBar() as progress:
                 delivered = deliver(desk, worker_for(desk, ledger, progress), one)
-            words = delivered_in_words(delivered) or "nothing more to deliver"
+            words = delivered_in_words(delivered, desk.config.zone) or "nothing more to deliver"
             still = f", still stopped by {delivered.stopped_by}" if delivered.stopped_by else ""
             show_prose(f"{one}: {words}{still}")
             tell_trouble(one, delivered)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commcast.cli.options import DryRunOption, FolderOption, JsonOption, duration, moment_or_now
+from commcast.cli.options import (
+    DryRunOption,
+    FolderOption,
+    JsonOption,
+    duration,
+    find_folder,
+    moment_or_now,
+)
 from commcast.cli.outcomes import tell_signal, trouble_document
 from commcast.cli.output import going_on_unread, picked, say, show, show_json, show_prose
 from commcast.cli.present import NAMES, notice_in_words
-from commcast.cli.progress import ProgressBar
+from commcast.cli.progress import ProgressBar, story_in_words
 from commcast.cli.session import desk_to_read, desk_to_work, worker_for
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
+from commcast.files import temporary_file
 from commcast.model.incident import Channel
 from commcast.signals import never_lost
 
@@ -59,7 +70,7 @@ _WHY = {
 }
 
 
-def delivered_in_words(delivered: Delivered) -> str:
+def delivered_in_words(delivered: Delivered, zone: tzinfo = UTC) -> str:
     """Return what one run did about an incident, "" for nothing."""
     parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items()) if kind != "not_taken"]
     if delivered.lost:
@@ -72,7 +83,7 @@ def delivered_in_words(delivered: Delivered) -> str:
     if left := delivered.waiting - delivered.planned:
         parts.append(f"{left} waiting")
     if delivered.planned and delivered.planned_at:
-        parts.append(f"{delivered.planned} to follow at {delivered.planned_at:%H:%M} UTC")
+        parts.append(f"{delivered.planned} to follow at {delivered.planned_at.astimezone(zone):%H:%M %Z}")
     if delivered.stopped_by and delivered.waiting:
         parts.append(f"stopped by {delivered.stopped_by}")
     for each in delivered.taken_over:
@@ -148,7 +159,7 @@ def _lines(found: Foreseen) -> Iterator[str]:
     for coming in found.coming:
         notice = notice_in_words(coming.notice, coming.number)
         by = NAMES[Channel(coming.channel)]
-        yield f"{coming.incident}: would send {notice} by {by} to {coming.deliveries:,}"
+        yield f"{story_in_words(coming.incident)}: would send {notice} by {by} to {coming.deliveries:,}"
     for incident, who in found.stopped.items():
         yield f"{incident}: stopped by {who}; go on with: {way_on(incident, who)}"
     if not (found.waking or found.coming):
@@ -227,11 +238,12 @@ def tick(
     """Send what is released and owed; for cron. Running it twice, or late, is safe.
 
     It sends released updates, reminders, nudges and, if [silence] says so, holding statements; never a draft.
-    It prints nothing if nothing happened. A broken file is reported (exit 2) and stops only its own incident.
-    A loop exits with the gravest code of its passes; "try again" (75) counts only from the last one. If a
-    pass takes longer than the interval, the passes it missed are skipped. A pass after which readers are
-    owed something late exits with 4. One that exits with 0 or 1 and leaves nothing late requests
-    heartbeat_url of commcast.toml, if there is one.
+    It prints nothing if nothing happened, and without a terminal it repeats what lasts once an hour. A
+    broken file is reported (exit 2) and stops only its own incident. A loop exits with the gravest code
+    of its passes; "try again" (75) counts only from the last one. If a pass takes longer than the
+    interval, the passes it missed are skipped. A pass after which readers are owed something late exits
+    with 4. One that exits with 0 or 1 and leaves nothing late requests heartbeat_url of commcast.toml, if
+    there is one.
 
     Example: commcast tick --loop 1m --until-closed
     """
@@ -243,7 +255,9 @@ def tick(
         option = "--until-closed" if until_closed else "--for"
         raise InputError(f"{option} needs --loop")
     if loop is None:
-        raise typer.Exit(_pass(folder, as_json, RepeatFilter()))
+        with _remembered(folder) as talk:
+            code = _pass_in_loop(folder, talk, as_json)
+        raise typer.Exit(code)
     if as_json:
         raise InputError("--json describes one pass: leave out --loop")
     try:
@@ -256,27 +270,55 @@ def tick(
         raise Interrupted(words, ExitCode.INTERRUPTED) from None
 
 
+_SAID_AGAIN = 3600.0  # seconds
+
+
 @dataclass
 class RepeatFilter:
-    """Says each fault once, and again only if it comes back: a loop does not repeat itself."""
+    """Says what lasts once, and again if it comes back or after an hour; `last` has when, by line."""
 
-    last: dict[str, list[str]] = field(default_factory=dict)
+    last: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def faults(self, text: str, about: str = "files") -> None:
-        lines = text.splitlines()
-        before = self.last.get(about, [])
-        if news := [line for line in lines if line not in before]:
+        if news := self.news(text.splitlines(), about):
             say("\n".join(news))
-        self.last[about] = lines
+
+    def news(self, lines: Sequence[str], about: str) -> list[str]:
+        """Return which of the lines about one thing are to be said now; others about it are forgotten."""
+        now, before = time.time(), self.last.get(about, {})
+        news = [line for line in lines if not 0 <= now - before.get(line, -math.inf) < _SAID_AGAIN]
+        self.last[about] = {line: now if line in news else before[line] for line in lines}
+        return news
 
 
-def _pass_in_loop(folder: Path | None, talk: RepeatFilter) -> ExitCode:
+@contextmanager
+def _remembered(folder: Path | None) -> Iterator[RepeatFilter]:
+    """Yield what earlier ticks said where nobody looks on: cron mails every line of every minute.
+
+    At a terminal, and in a CI job, whose log stands alone, nothing is left out.
+    """
+    if sys.stderr.isatty() or os.environ.get("CI"):
+        yield RepeatFilter()
+        return
+    path, talk, before = find_folder(folder) / ".commcast" / "said.json", RepeatFilter(), ""
+    with suppress(OSError, ValueError):
+        before = path.read_text(encoding="utf-8")
+        talk.last = json.loads(before)
+    yield talk
+    if (said := json.dumps(talk.last)) != before:
+        with suppress(OSError), temporary_file(path.parent, said.encode(), 0o600) as written:
+            written.replace(path)
+
+
+def _pass_in_loop(folder: Path | None, talk: RepeatFilter, as_json: bool = False) -> ExitCode:
     """Run one pass; a fault that may be fixed by the next one does not end the loop."""
     try:
-        return _pass(folder, False, talk)
+        return _pass(folder, as_json, talk)
     except (LedgerError, Interrupted):
         raise
     except CommcastError as error:
+        if as_json:
+            raise
         talk.faults(str(error))
         return error.exit_code
 
@@ -300,7 +342,8 @@ def _is_closed(folder: Path | None) -> bool:
 def _pass(folder: Path | None, as_json: bool, talk: RepeatFilter) -> ExitCode:
     from commcast.operations.tick import tick as run_tick
 
-    with desk_to_work(folder) as (desk, ledger), ProgressBar() as progress, going_on_unread():
+    bar = ProgressBar(in_log=False)
+    with desk_to_work(folder) as (desk, ledger), bar as progress, going_on_unread():
         ticked = run_tick(desk, ledger, lambda: worker_for(desk, ledger, progress))
     with going_on_unread():
         code = _tell(desk, ticked, as_json, talk)
@@ -325,6 +368,8 @@ def _beat(desk: Desk, code: ExitCode) -> str:
 
 
 def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> ExitCode:
+    from commcast.ledger.tables import OWN_STORY
+
     code = ticked.exit_code(desk.config.send.tolerate)
     faults = _faults_in_words(ticked.errors)
     faults += [f"{name}: {nudged.unreached}" for name, nudged in ticked.nudged.items() if nudged.unreached]
@@ -337,13 +382,18 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
             if not nudged.unreached and not waits:
                 show_prose(f"{incident}: {_nudged_in_words(nudged)}")
         for incident, delivered in ticked.delivered.items():
-            if _is_news(delivered) and (news := delivered_in_words(delivered)):
-                show_prose(f"{incident}: {news}")
-            tell_signal(incident, delivered)
+            words = delivered_in_words(delivered, desk.config.zone)
+            news = [f"{story_in_words(incident)}: {words}"] if _is_news(delivered) else []
+            for line in news if _has_happened(delivered) else talk.news(news, incident):
+                show_prose(line)
+            tell_signal(incident.removeprefix(OWN_STORY), delivered)
     return code
 
 
 def _is_news(delivered: Delivered) -> bool:
-    """Return whether something happened: an incident that is still stopped is not news every minute."""
-    counts = (delivered.handed_over, delivered.lost, delivered.expired, delivered.held_back)
-    return any((*counts, delivered.troubles, delivered.taken_over))
+    """Return whether something happened, or a provider is in trouble: a stop is not news every minute."""
+    return bool(_has_happened(delivered) or delivered.troubles or delivered.taken_over)
+
+
+def _has_happened(delivered: Delivered) -> bool:
+    return any((delivered.handed_over, delivered.lost, delivered.expired, delivered.held_back))

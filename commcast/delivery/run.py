@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import count, zip_longest
 from typing import TypeVar
 
@@ -82,7 +82,8 @@ class BroadcastRun:
 
     `make` returns the adapter of a channel, None if there is none. `clock` gives aware UTC now; a signal sets
     `halt`. `progress` is told how many wait (`to_go`), and what became of them once settled. With `waits`
-    unset, what was to be tried later goes now: this provider takes over from another.
+    unset, what was to be tried later goes now: this provider takes over from another. `zone` is that of the
+    times in its words.
     """
 
     broadcast: Broadcast
@@ -94,6 +95,7 @@ class BroadcastRun:
     progress: DeliveryProgress
     to_go: int
     waits: bool = True
+    zone: tzinfo = UTC
 
     def __post_init__(self) -> None:
         self.ended = Ended()
@@ -244,7 +246,8 @@ class BroadcastRun:
         self.ended.expired += turn.expired
         if (until := turn.closed_until) and turn.next_try and self._limiter.outlasts_us(until):
             # A person at the shell does not wait that long.
-            words = f"it is not to be tried before {until:%H:%M:%S} UTC (commcast resume lifts that)"
+            at = f"{until.astimezone(self.zone):%H:%M:%S %Z}"
+            words = f"it is not to be tried before {at} (commcast resume lifts that)"
             self._breaker.down = self._breaker.down or words
         return turn
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import NamedTuple
 
@@ -164,6 +164,7 @@ class Worker:
     progress: DeliveryProgress
     fallback_for: Callable[[Channel], Adapter | None] | None = None
     halting: Callable[[], None] | None = None
+    zone: tzinfo = UTC
 
     def deliver(self, incident: str, *, risen: bool = False) -> Delivered:
         """Deliver all frozen broadcasts of an incident; `risen` means that the generation has just risen.
@@ -237,6 +238,7 @@ class Worker:
                 clock=self.clock,
                 halt=halt,
                 progress=self.progress,
+                zone=self.zone,
             )
             try:
                 ended = await run(make=self.adapter_for, to_go=to_go).deliver()

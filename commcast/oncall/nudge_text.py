@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from socket import gethostname
 from typing import Any
 
 from commcast.config.settings import Config
@@ -48,6 +49,8 @@ def nudge_context(
             "hint": _hint(nudge),
             "line": nudge.line,
             "line_sms": nudge.line.replace("…", "..."),
+            "host": gethostname(),
+            "folder": str(config.folder.absolute()),
         },
     }
 
@@ -77,6 +80,7 @@ def command_document(
         "audiences": list(nudge.audiences),
         "text": told["headline"],
         "command": nudge.line,
+        **{key: told[key] for key in ("host", "folder")},
     }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LET_IT_RUN = "Let cron run it (commcast cron), or: commcast tick --loop 1m"
 _MINUTE, _JITTER = timedelta(minutes=1), timedelta(seconds=5)
+_STEPS = ((12 * _MINUTE, _MINUTE), (60 * _MINUTE, 5 * _MINUTE), (timedelta.max, 60 * _MINUTE))
 _NAMED = 3  # keys of the configuration in one line
 
 
@@ -72,8 +73,14 @@ def too_late(drift: Drift | None, config: Config) -> str:
     if broken:
         more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
         words += f" ({', '.join(broken[:_NAMED])}{more})"
-    before = short_duration(drift.hold_before)
+    before = short_duration(_round(drift.hold_before))
     return f'{words}; let it run more often, or write hold_before = "{before}" in [tick]' if early else words
+
+
+def _round(length: timedelta) -> timedelta:
+    """Return a length rounded up to a figure that a person would choose: 11m, 20m, 12h."""
+    step = next(step for most, step in _STEPS if length <= most)
+    return ceil(length / step) * step
 
 
 def _about(length: timedelta, slack: timedelta = timedelta(seconds=30)) -> str:

@@ -190,4 +190,5 @@ def make_worker(
         clock=clock,
         progress=progress,
         halting=halting,
+        zone=desk.config.zone,
     )

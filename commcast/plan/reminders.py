@@ -130,8 +130,9 @@ def ahead(window: Window, offset: timedelta, now: datetime) -> timedelta:
     left = window.start - now
     if abs(left - offset) <= _PUNCTUAL:
         return offset
-    step = timedelta(minutes=5) if left < timedelta(hours=2) else timedelta(hours=1)
-    return max(left // step * step, timedelta(minutes=1))
+    far = left >= timedelta(hours=2)
+    step = timedelta(hours=1) if far else timedelta(minutes=5 if left >= timedelta(minutes=30) else 1)
+    return max(round(left / step) * step, timedelta(minutes=1))
 
 
 def reminder_notice(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from commcast.report.figures import AudienceFigures, Figures, Gap, Kept, Promise, tellings_of
 from commcast.report.story import Shape, Telling
-from commcast.report.words import Clock, beginning, length, many, name_of, roughly, said_of
+from commcast.report.words import Clock, beginning, cut, length, many, name_of, roughly, said_of
 
 _STEPS = [timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 180, 360, 720)]
 # Longer periods without events are drawn shorter than they are, and marked.
@@ -150,9 +150,9 @@ class _Frame(NamedTuple):
     row: float
 
 
-def wide_timeline(figures: Figures, clock: Clock) -> Drawing:
+def wide_timeline(figures: Figures, clock: Clock, width: float = 1100) -> Drawing:
     """Return the timeline for wide pages: time runs to the right."""
-    frame = _Frame(True, 1100, 144, 1066, 58, 116, 52, 2, -21, 3, 18, 13)
+    frame = _Frame(True, width, 144, width - 34, 58, 116, 52, 2, -21, 3, 18, 13)
     return _Plot(figures, clock, frame).drawing()
 
 
@@ -160,8 +160,8 @@ def tall_timeline(figures: Figures, clock: Clock) -> Drawing:
     """Return the timeline for a phone: time runs down, as long as the messages need."""
     count = max(1, len(figures.audiences))
     lane = 306 / min(count, 5)
-    room = _room(figures)
-    frame = _Frame(False, 54 + lane * count, 66, 66 + room, 50, lane, 28, 2, -19, 2, 13, 8)
+    room, start = _room(figures), 66 if lane > _ROOMY else 140
+    frame = _Frame(False, 54 + lane * count, start, start + room, 50, lane, 28, 2, -19, 2, 13, 8)
     return _Plot(figures, clock, frame).drawing()
 
 
@@ -282,9 +282,12 @@ class _Plot:
             for i, note in enumerate(filter(None, notes)):
                 self.made.labels.append(Label(12, base + 9 + 15 * i, note, "note"))
             return
-        fits = int(self.frame.lane / 7.5)
-        self.made.labels.append(Label(across + 6, 18, cut(each.name, fits), "name"))
-        self.made.labels.append(Label(across + 6, 34, cut(notes[1] or notes[0], fits + 2), "note"))
+        fits, turned = int(self.frame.lane / 7.5), self.frame.lane <= _ROOMY
+        name = cut(each.name, 10 if turned else fits)
+        x, y = (across + 24, self.frame.start - 50) if turned else (across + 6, 18)
+        self.made.labels.append(Label(x, y, name, "name", turned=turned))
+        y = self.frame.start - 32
+        self.made.labels.append(Label(across + 6, y, cut(notes[1] or notes[0], fits + 2), "note"))
 
     def _messages(self, base: float, each: AudienceFigures, told: Sequence[Telling]) -> None:
         taken = [-_MARK] * (self.frame.levels if self.frame.lane > _ROOMY else 1)
@@ -314,6 +317,7 @@ class _Plot:
     def _promises(self, across: float, promises: Sequence[Promise]) -> None:
         taken = [0.0] * self.frame.rows
         drawn: set[tuple[datetime, Kept]] = set()
+        placed: list[tuple[int, float, float, float, Promise]] = []
         for promise in sorted(promises, key=lambda each: (each.made_at, each.promised)):
             if (promise.promised, promise.state) in drawn:
                 continue  # repeated, for example by a reminder
@@ -324,10 +328,21 @@ class _Plot:
                 until = self.frame.end
             row = _first_free(taken, start)
             # With room for the text after it.
-            taken[row] = until + 2 + (80 if self.frame.wide and promise.state not in _FINE else 0)
-            self._promise(across + row * self.frame.row, promise, start, end, until)
+            text = 8 * len(_lateness(promise)) if self.frame.wide and promise.state not in _FINE else 0
+            taken[row] = until + 2 + text
+            placed.append((row, start, end, until, promise))
+        for row, start, end, until, promise in placed:
+            size = 8 * len(_lateness(promise))
+            below = until > self.frame.end - size
+            first, last = (until - size, until) if below else (until + 1, until + size)
+            on_the_text = [p for r, s, _, u, p in placed if r == row + below and s < last and u > first]
+            label = None if set(on_the_text) - {promise} else "below" if below else "behind"
+            self._promise(across + row * self.frame.row, promise, start, end, until, label)
 
-    def _promise(self, across: float, promise: Promise, start: float, end: float, until: float) -> None:
+    def _promise(
+        self, across: float, promise: Promise, start: float, end: float, until: float, label: str | None
+    ) -> None:
+        """Draw one; on a wide page its text is behind or below it, None if a bar is there."""
         title = (
             f"promised for {self.clock.time(promise.promised)} at {self.clock.time(promise.made_at)}: "
             f"{said_of(promise, self.clock)}"
@@ -339,13 +354,11 @@ class _Plot:
             return
         if until > end:
             self.made.spans.append(self._bar(end, until, across - 1, 8, "span overdue", title))
-        text = "no message" if promise.late is None else f"{length(promise.late)} late"
-        if self.frame.wide:
-            near_end = until > self.frame.end - 70
-            x, anchor = (until, "end") if near_end else (until + 5, "start")
-            y = across + 18 if near_end else across + 7
-            self.made.labels.append(Label(x, y, text, "late", anchor))
-        else:
+        text = _lateness(promise)
+        if self.frame.wide and label:
+            x, y, anchor = (until, 18, "end") if label == "below" else (until + 5, 7, "start")
+            self.made.labels.append(Label(x, across + y, text, "late", anchor))
+        elif not self.frame.wide:
             middle = (end + until) / 2
             if until - end > 7 * len(text):  # there is room beside its bar
                 self.made.labels.append(Label(across + 19, middle, text, "late", "middle", turned=True))
@@ -392,11 +405,10 @@ class _Plot:
         return (along, across) if self.frame.wide else (across, along)
 
 
+def _lateness(promise: Promise) -> str:
+    return "no message" if promise.late is None else f"{length(promise.late)} late"
+
+
 def _first_free(taken: Sequence[float], along: float) -> int:
     """Return the first row that is not taken at `along`, else the one that is free first."""
     return next((row for row, until in enumerate(taken) if until <= along), taken.index(min(taken)))
-
-
-def cut(text: str, most: int) -> str:
-    """Return `text` cut to at most `most` characters."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -62,7 +62,7 @@ def read_stories(connection: Connection, since: datetime, now: datetime) -> tupl
 
 def read_tellings(connection: Connection, incident: str) -> tuple[Telling, ...]:
     """Return everything sent about an incident, oldest first; "~pay7" is what was sent to its own people."""
-    stages = {each.number: _stage(each) for each in chronicle.read_released(connection, Scope(incident))}
+    stages = {each.number: _stage(each, {}) for each in chronicle.read_released(connection, Scope(incident))}
     return _tellings(chronicle.read_counted(connection, Scope(incident)), stages)
 
 
@@ -97,7 +97,7 @@ def _story(
 ) -> Story:
     newest = released[-1]
     about: Mapping[str, Any] = newest.facts.get("incident", {})
-    stages = tuple(_stage(each) for each in released)
+    stages = tuple(map(_stage, released, [{}, *(each.facts.get("update", {}) for each in released)]))
     kind = about.get("kind", Kind.INCIDENT.value)
     knows = kind == Kind.INCIDENT.value and about.get("started_written", True)
     return Story(
@@ -117,7 +117,7 @@ def _story(
     )
 
 
-def _stage(release: ReleaseRecord) -> StoryUpdate:
+def _stage(release: ReleaseRecord, before: Mapping[str, Any]) -> StoryUpdate:
     update: Mapping[str, Any] = release.facts.get("update", {})
     timeframe, window = update.get("timeframe") or {}, update.get("window") or {}
     return StoryUpdate(
@@ -132,7 +132,15 @@ def _stage(release: ReleaseRecord) -> StoryUpdate:
         ended=_time(update.get("ended")),
         corrects=tuple(update.get("corrects") or ()),
         elsewhere=release.how == ELSEWHERE,
+        words=next(filter(None, _words(update, before)), ""),
     )
+
+
+def _words(update: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str | None]:
+    """Yield what an update said, what was new in it first."""
+    yield from (update.get(key) for key in ("nothing_new", "right", "because", "fixed"))
+    yield from (update.get(key) for key in ("issue", "resolution") if update.get(key) != before.get(key))
+    yield update.get("issue")
 
 
 def _time(text: str | None) -> datetime | None:

@@ -25,7 +25,8 @@ class StoryUpdate:
     """One released update: its own time (`at`), and when somebody released it.
 
     `earliest` and `latest` are its estimate of the end, or the planned end; None if unknown. `ended` is when
-    it says that the incident was over. `elsewhere` means that it was sent before this ledger began.
+    it says that the incident was over. `elsewhere` means that it was sent before this ledger began. `words`
+    are what was new in it.
     """
 
     number: int
@@ -39,6 +40,7 @@ class StoryUpdate:
     ended: datetime | None = None
     corrects: tuple[int, ...] = ()
     elsewhere: bool = False
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)

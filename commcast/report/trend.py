@@ -135,14 +135,17 @@ def trend_table(trend: Trend) -> ReportTable:
         return (start, *([audience] if by_audience else []), *_cells(account))
 
     rows = [
-        row(day_of(line.start), line.audience, line.account)
-        for line in trend.lines
-        if line.account.incidents or not by_audience
+        row(day_of(line.start), line.audience, line.account) for line in trend.lines if line.account.incidents
     ]
+    empty = len(
+        {line.start for line in trend.lines} - {line.start for line in trend.lines if line.account.incidents}
+    )
     rows.append(row("all", "all", trend.total))
     note = (
         "What built trust: promises kept, and ends in time (by the latest time we named). "
         "What cost trust: downtime, broken promises, corrections of what was wrong, texts at night."
+        + f" Not shown: {many(empty, trend.per)} without an incident."
+        * bool(empty)
     )
     return ReportTable(title, head, tuple(rows), note, small=False)
 
@@ -203,7 +206,7 @@ def _values(account: PromiseAccount) -> dict[str, Any]:
 
 def _cells(account: PromiseAccount) -> tuple[str, ...]:
     if not account.incidents:
-        return ("-",) * 7
+        return ("0", *("-",) * 6)
     return (
         str(account.incidents),
         f"{account.kept} of {account.due}" if account.due else "-",

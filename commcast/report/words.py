@@ -72,6 +72,11 @@ def many(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
+def cut(text: str, most: int) -> str:
+    """Return `text` cut to at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 _WAYS = {"email": "email", "sms": "SMS", "command": "command"}
 _FIRST_OUTCOMES = ("accepted", "delivered", "bounced", "failed", "rejected", "unknown", "waiting", "held")
 
@@ -289,6 +294,7 @@ def _messages(figures: Figures, clock: Clock) -> ReportTable:
     notices: defaultdict[str, list[Telling]] = defaultdict(list)
     for each in figures.story.tellings:
         notices[each.statement].append(each)
+    words = {stage.number: cut(" ".join(stage.words.split()), 90) for stage in figures.story.stages}
     rows = []
     for tellings in notices.values():
         names = {each.notice for each in tellings}
@@ -296,9 +302,12 @@ def _messages(figures: Figures, clock: Clock) -> ReportTable:
         if first is not None:
             promised = [p.promised for p in figures.promises if p.notice in names]
             by = clock.time(min(promised)) if promised else "none"
-            rows.append((first, (clock.time(first), name_of(tellings[0]), _readers(tellings), by)))
-    said = tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))
-    return ReportTable("What was said", ("At", "What", "To how many", "Next update by"), said, small=False)
+            told = tellings[0]
+            said = "no change" if told.shape is Shape.HOLDING else words.get(told.number, "")
+            rows.append((first, (clock.time(first), name_of(told), said, _readers(tellings), by)))
+    found = tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))
+    head = ("At", "What", "In short", "To how many", "Next update by")
+    return ReportTable("What was said", head, found, small=False)
 
 
 def _readers(tellings: Iterable[Telling]) -> str:

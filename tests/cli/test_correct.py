@@ -11,11 +11,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from commcast.cli import correct as command
 from commcast.cli.correct import clock_near
 from commcast.ledger.fence import stops_in_force
 from commcast.ledger.history import deliveries
 from commcast.ledger.store import ledger_path, open_copy
 from commcast.ledger.tables import State
+from commcast.operations import release
 from tests.support.reader import parsed, words
 from tests.support.terminal import do, everything_in, outbox, play, refuse, succeed, timeless
 
@@ -222,9 +224,15 @@ def test_a_draft_is_sent_or_discarded_first_and_a_changed_file_names_this_comman
 
 
 @pytest.mark.usefixtures("person")
-def test_a_no_keeps_all_stopped_until_the_correction_goes(told: Path) -> None:
-    counts = "2 by email in customers got the wrong words … 0 get only the right words"
-    play(told, f"{WRONG} < n | 5 | 0 | {counts}")
+@pytest.mark.parametrize("typed", ["n", "y, too late"])
+def test_a_no_keeps_all_stopped_until_the_correction_goes(
+    told: Path, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = "2 by email in customers got the wrong words … 0 only the right ones"
+    with monkeypatch.context() as patch:
+        if "late" in typed:
+            patch.setattr(release, "QUESTION_STANDS", timedelta(seconds=-1))
+        play(told, f"{WRONG} < {typed[:1]} | 5 | 0 | {counts}")
     assert len(stops(told)) == 1
     play(told, "tick | 0 | 0 |\nsend card1 < y | 0 | 7 |")
     assert stops(told) == []
@@ -279,6 +287,20 @@ def test_a_correction_that_is_given_up_leaves_a_stop_only_if_messages_wait(told:
     play(told, f"{WRONG} < n | 5 | 0 |\ndiscard card1 --yes | 0 | 0 | Discarded")
     assert stops(told) == []
     succeed(told, WRONG)
+
+
+@pytest.mark.usefixtures("person")
+def test_a_correction_that_ended_between_its_stop_and_its_words_can_be_given_up(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "append", interrupted)
+        play(told, f"{WRONG} --yes | 130 | 0 |")
+    play(told, "status card1 | 0 | 0 | or commcast discard card1\ndiscard card1 --yes | 0 | 0 | given up")
+    assert stops(told) == []
 
 
 @pytest.mark.usefixtures("person")

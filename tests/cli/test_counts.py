@@ -66,7 +66,7 @@ def test_one_declare_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(OutboxAdapter, "send", sending)
     monkeypatch.setattr(prompt, "at_terminal", lambda: True)
-    monkeypatch.setattr(prompt, "says_yes", lambda *_: True)
+    monkeypatch.setattr(prompt, "ask", lambda *_: "y")
     with audited(watch):
         assert declare(tmp_path).exit_code == 0
     assert len(outbox(tmp_path)) == 24

@@ -660,7 +660,10 @@ def test_offers_replace_each_other_and_what_nobody_offered_may_be_taken(duty: Be
         ("handover pay7 --to sam", "is offered to sam instead of kim"),
         ("handover pay7 --to dana", "dana has pay7 already; the offer to sam is withdrawn."),
         ("status", "dana has it"),
-        ("take pay7 --as 'Sam Okafor'", "sam now has pay7. … over from dana, who had not offered it to you."),
+        (
+            "take pay7 --as 'Sam Okafor'",
+            "still names dana … sam now has pay7. … from dana, who had not offered",
+        ),
         ("handover pay7 --to kim", "is offered to kim"),
         ("take pay7 --as dana", "from sam, who had not offered it to you; it was offered to kim."),
     ):

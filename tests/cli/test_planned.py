@@ -201,7 +201,8 @@ def test_a_window_that_would_be_refused_later_is_asked_for_again(desk: Path) -> 
     done = do(desk, "schedule 'Database moves'", typed)
     assert done.exit_code == 0, done.output
     said = (
-        "'soon' is not a window … long after its start; write its date if that is meant … it has begun "
+        "Severity 2 (--severity was not given) … 'soon' is not a window … long after its start; write its "
+        "date if that is meant … it has begun "
         "already (Wed 1 Jan 2020, 02:00 to 04:00 UTC … the window ends before it begins"
     )
     assert missing(said, done.stderr) == []

@@ -39,7 +39,13 @@ pytestmark = pytest.mark.usefixtures("person")
     About 40% fail. | About 45% fail.                       | 45%
     About 40% fail. | Still 40% fail.                       |
                     | See https://status.example/x, please. | https://status.example/x
-                    | 1,250 orders, 3 hours, 2.5 GB         | 1,250 orders 3 hours 2.5 GB
+                    | 1,250 orders, 3 hours, 2.5 GB         | 1,250 3 hours 2.5 GB
+                    | Microsoft 365 and Opus 4.7 are slow.  |
+                    | A 502 page, HTTP 5xx, 400 Bad Request |
+                    | db-eu-3, us-east-1, v3, K6, AU1, 2FA  |
+                    | Since 8 May, 3pm, call 617-253-1101.  | 8 May 3pm 617-253-1101
+                    | On 2026-05-08 or May 8th, 2026: $1.5M | 2026-05-08 May 8th, 2026 $1.5M
+                    | About 40 customers and 2 regions      | 40 2
 """)
 def test_new_numbers_times_and_links_are_named(before: str, now: str, found: str) -> None:
     earlier = update_of(1, issue=before) if before else None

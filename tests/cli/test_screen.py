@@ -31,7 +31,16 @@ from commcast.cli.progress import QUIET, SPAN, Meter, ProgressBar
 from commcast.errors import LedgerError
 from tests.support import terminal
 from tests.support.desk import Bench, numbered, write_desk
-from tests.support.terminal import CTRL_C, at_terminal, declare, in_one, outbox, run, run_at_terminal
+from tests.support.terminal import (
+    CTRL_C,
+    at_terminal,
+    declare,
+    in_one,
+    missing,
+    outbox,
+    run,
+    run_at_terminal,
+)
 from tests.support.values import cases, rows
 
 PROGRAM = [sys.executable, "-m", "commcast"]
@@ -350,6 +359,18 @@ def test_a_terminal_that_goes_away_ends_no_send(monkeypatch: pytest.MonkeyPatch,
         silence(gone)  # so that it can be closed
 
 
+def test_a_tick_tells_a_log_nothing_of_its_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("commcast.cli.progress._IN_LOG", 0.0)
+    for in_log in (True, False):
+        with ProgressBar(in_log=in_log) as bar:
+            bar.begins("pay7 email", 10)
+            assert bar._thread is not None
+            bar._thread.join(0.2)
+        assert bool(capsys.readouterr().err) is in_log
+
+
 def test_a_person_sees_a_bar_and_then_only_the_result(bench: Bench) -> None:
     write_desk(bench.folder, customers=numbered(3000))
     seen = at_terminal(bench.folder, ["send", "pay7", "--yes"], COLUMNS="50", NO_COLOR="1")
@@ -379,6 +400,23 @@ def test_only_y_sends(desk: Path, keys: bytes, code: int) -> None:
     assert max(map(len, seen.left())) <= 80
     run("tick", folder=desk)
     assert len(outbox(desk)) == (0 if code else 7)
+
+
+def test_the_question_fits_a_screen_and_v_shows_all_and_e_edits(desk: Path) -> None:
+    """What is typed in the editor is kept, also if it is wrong; then the question is about the new words."""
+    declare(desk)
+    fix, slip = "s/resolutoin: .*/resolution: We go back./", "s/resolution:/resolutoin:/"
+    keys = [b"v\n", b"e\n", b"y\n", b"y\n"]
+    asked = ["[y/N]", "Send 7 messages: 6 emails, 1 SMS? [y/N]", "Edit it again? [y/N]", "e: edit"]
+    editor = f"sed -i -e '{fix}' -e t -e '{slip}'"
+    seen = at_terminal(desk, ["send"], list(zip(asked, keys, strict=True)), VISUAL=editor)
+    first, whole, faulty, again = seen.screen.split("[y/N]")[:4]
+    assert first.count("\n") <= 40, first
+    assert (first.count("| Subject:"), first.count("by SMS ("), whole.count("| Subject:")) == (1, 1, 5)
+    assert "v: all 6 messages, e: edit" in first
+    assert missing("card1.yaml:6: … unknown key 'resolutoin'", faulty) == []
+    assert "We go back." in again
+    assert (seen.exit_code, len(outbox(desk))) == (0, 7)
 
 
 def test_what_is_missing_and_no_text_is_asked_for_and_ctrl_c_leaves_no_trace(desk: Path) -> None:

@@ -173,14 +173,14 @@ def test_ctrl_c_is_final_or_stops_the_incident(desk: Path, monkeypatch: pytest.M
 @pytest.mark.usefixtures("person")
 def test_what_changes_is_asked_again(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A yes counts for what was shown: the second question shows the new reader."""
-    answers = [False, True]
+    answers = ["n", "y"]
 
-    def yes_after_a_change(_question: str, _seconds: float) -> bool:
+    def yes_after_a_change(_question: str, _seconds: float) -> str:
         with (desk / "audiences/support.csv").open("a") as file:
             file.write("new@desk.example,New\n")
         return answers.pop()
 
-    monkeypatch.setattr(asking, "says_yes", yes_after_a_change)
+    monkeypatch.setattr(asking, "ask", yes_after_a_change)
     before = draft(desk).read_text()
     play(desk, "send card1 | 5 | 0 | have changed since you looked")
     assert (answers, (desk / "incidents" / "card1.yaml").read_text()) == ([], before)
@@ -192,11 +192,11 @@ def test_what_changes_is_asked_again(desk: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_others_sent_meanwhile_is_not_sent_again(
     desk: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    def sent_meanwhile(_question: str, _seconds: float) -> bool:
+    def sent_meanwhile(_question: str, _seconds: float) -> str:
         assert do(desk, "send card1 --yes").exit_code == 0
-        return True
+        return "y"
 
-    monkeypatch.setattr(asking, "says_yes", sent_meanwhile)
+    monkeypatch.setattr(asking, "ask", sent_meanwhile)
     draft(desk)
     said = '"released": []' if how else "was sent by … while you were asked … nothing was sent by you"
     play(desk, f"send card1 {how} | 0 | 7 | {said}")

@@ -233,6 +233,30 @@ def test_test_sends_every_audience_to_oneself_and_changes_nothing_of_what_is_owe
     assert (done.exit_code, len(outbox(desk))) == (0, 6 + 7 + 5)  # an end finds its readers all the same
 
 
+@cases("""
+    about    | subject
+             | A test of our messages (test)
+    payments | Card payments fail (payments)
+    slow     |
+""")
+def test_a_preset_and_the_desk_itself_can_be_tested_without_an_incident(
+    kept: Callable[..., Path], about: str, subject: str
+) -> None:
+    """`slow` is too mild for customers; a desk's own words say that they are a test."""
+    folder = kept()
+    before = set(outbox(folder))
+    done = run("test", *about.split(), "--to", "me@own.example", folder=folder)
+    new = [(folder / "outbox" / name).read_bytes() for name in set(outbox(folder)) - before]
+    to_customers = [
+        message_from_bytes(raw, policy=policy.default)["Subject"]
+        for raw in new
+        if b"[TEST for customers]" in raw
+    ]
+    assert to_customers == [f"[TEST for customers] [Investigating] {subject}"] * bool(subject)
+    assert "support, email: accepted" in done.stdout
+    assert not list((folder / "incidents").glob("*.yaml"))
+
+
 def test_a_test_without_a_usable_address_sends_nothing(desk: Path) -> None:
     draft(desk)
     for to, said in (("", "--to is missing"), ("--to me@", "--to: "), ("--to 12", "--to: ")):
@@ -769,6 +793,8 @@ def test_the_log_tells_who_was_told_when_by_whom_and_what_was_promised(told: Pat
     assert (first["providers"], first["next_update_by"]) == (["outbox"], "2026-11-21T09:21:00+00:00")
     assert sum(each["count"] for each in document["said"] if each["notice"] == "update:1") == 26
     assert document["deliveries"] == []
+    assert "Update 1 was released by test with --yes, 2026-11-21 10:01" in lines
+    assert (document["releases"][0]["number"], document["releases"][0]["by"]) == (1, "test")
     for incident in ([], ["pay7"]):  # nudges are listed apart, and are no incident
         whole = run("log", *incident, folder=told).stdout
         before, _, after = whole.partition("Told to our own people, of pay7:")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from commcast.cli.question import tick_warnings
-from commcast.cli.tick import RepeatFilter, _is_news, loop_code, next_step, run_loop, why_in_words
-from commcast.delivery.worker import Delivered
+from commcast.cli.tick import RepeatFilter, _is_news, _tell, loop_code, next_step, run_loop, why_in_words
+from commcast.delivery.worker import Delivered, Trouble
 from commcast.errors import ExitCode
 from commcast.ledger import tables as schema
 from commcast.ledger.tables import stamp
 from commcast.oncall.nudges import Nudge, Why
 from commcast.operations.desk import make_plan
+from commcast.operations.tick import Ticked
 from commcast.signals import EndedBySignal, ending_at_once
 from tests.support.desk import Bench, update_text, write_incident
 from tests.support.terminal import bench_now, in_one, just_now, run
@@ -112,6 +115,42 @@ def test_a_fault_is_said_again_only_after_it_was_gone(capsys: pytest.CaptureFixt
     for text in ("a: one", "a: one\nb: two", "", "a: one", "a: one"):
         talk.faults(text)
     assert capsys.readouterr().err.splitlines() == ["a: one", "b: two", "a: one"]
+
+
+def test_a_fault_is_said_once_an_hour_where_cron_mails_each_line(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CI job, whose log stands alone, and a terminal show all of it."""
+    monkeypatch.delenv("CI", raising=False)
+    break_files(bench.folder)
+
+    def said() -> bool:
+        return "a-typo.yaml:2" in run("tick", folder=bench.folder, expect=2).output
+
+    assert (said(), said()) == (True, False)
+    monkeypatch.setenv("CI", "true")
+    assert said()
+    monkeypatch.delenv("CI")
+    memory = bench.folder / ".commcast/said.json"
+    memory.write_text(re.sub(r"\d+\.\d+", "1.0", memory.read_text()))  # long ago
+    assert (said(), said()) == (True, False)
+    memory.write_text("[")
+    assert said()
+
+
+def test_a_server_that_is_down_is_said_once_and_nothing_by_an_internal_name(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(**outcomes: int) -> list[str]:
+        down = Delivered(Counter(outcomes), waiting=2, troubles=[Trouble("smtp", "timed out", refuses=False)])
+        _tell(bench.desk, Ticked({"pay7": down, "~pay7": down}), False, talk)
+        return capsys.readouterr().out.splitlines()
+
+    talk, waiting = RepeatFilter(), "2 waiting, smtp is down: timed out"
+    assert said() == [f"pay7: {waiting}", f"pay7's own people: {waiting}"]
+    assert said() == []
+    assert said(accepted=1)[0] == f"pay7: 1 accepted, {waiting}"
+    assert said() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -219,7 +258,7 @@ def test_ticks_say_how_often_they_come_and_late_ones_which_promises_they_cannot_
     said += " (cadence.1.every = 15m)"
     assert said in in_one(run("status", folder=bench.folder).stderr)
     doctor = in_one(run("doctor", folder=bench.folder).stdout)
-    assert said in doctor and 'write hold_before = "17m" in [tick]' in doctor
+    assert said in doctor and 'write hold_before = "20m" in [tick]' in doctor
     assert any(said in warning for warning in tick_warnings_of(bench))
     tick_at(bench, 5, 4, 3, 2, 1, 0)
     assert "The last tick ran" in run("status", folder=bench.folder).stdout

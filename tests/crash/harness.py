@@ -223,6 +223,17 @@ class AskedChild:
         return self.seen
 
 
+# How a question ends without a yes, and with which exit code
+QUESTION_ENDS: dict[str, tuple[Callable[[AskedChild], int], int]] = {
+    "no": (lambda asked: asked.type("n\n"), 5),
+    "end of input": (lambda asked: asked.type("\x04"), 5),
+    "Ctrl-C": (lambda asked: asked.type("\x03"), 130),
+    "SIGTERM": (lambda asked: asked.signal(signal.SIGTERM), 143),
+    "hung up": (lambda asked: asked.hang_up(), 143),
+    "SIGKILL": (lambda asked: asked.signal(signal.SIGKILL), KILLED),
+}
+
+
 def transaction_with(statements: Sequence[str], words: str) -> range:
     """Return the numbers, from 1, of a transaction's statements: begin, those between, commit, and one after.
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from ssl import SSLContext
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from commcast.ledger.store import ledger_path
 from commcast.providers.outbox import OutboxAdapter
@@ -50,11 +51,14 @@ class GatedInbox(Inbox):
 
 
 class Receiver:
-    """A real SMTP server; `inbox` keeps all it took, `open` counts its connections."""
+    """A real SMTP server; `inbox` keeps all it took, `open` counts its connections. Port 0 is any.
 
-    def __init__(self, *, pipelining: bool = False) -> None:
+    It takes every login, or none with `refuses_login`.
+    """
+
+    def __init__(self, *, pipelining: bool = False, port: int = 0, tls: SSLContext | None = None) -> None:
         self.inbox = GatedInbox(pipelining=pipelining)
-        self.port = self.open = 0
+        self.port, self.open, self.tls, self.refuses_login = port, 0, tls, False
 
     @contextmanager
     def serving(self) -> Iterator[Self]:
@@ -71,7 +75,7 @@ class Receiver:
 
     async def _serve(self, ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
         loop, end = asyncio.get_running_loop(), asyncio.Event()
-        server = await loop.create_server(lambda: _Served(self), HOST, 0)
+        server = await loop.create_server(lambda: _Served(self), HOST, self.port, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         ready.set_result((loop, end))
         await end.wait()
@@ -98,8 +102,12 @@ class _Served(SMTP):
     """One connection, counted while it is open."""
 
     def __init__(self, receiver: Receiver) -> None:
-        super().__init__(receiver.inbox, hostname="mail.example", loop=asyncio.get_running_loop())
+        own: dict[str, Any] = {"hostname": "mail.example", "loop": asyncio.get_running_loop()}
+        super().__init__(receiver.inbox, auth_require_tls=False, authenticator=self._judge, **own)
         self._receiver = receiver
+
+    def _judge(self, *_: object) -> AuthResult:
+        return AuthResult(success=not self._receiver.refuses_login, handled=False)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._receiver.open += 1

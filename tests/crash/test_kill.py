@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import random
 import re
-import signal
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.crash import faults, harness, services
 from tests.crash.faults import Faults
-from tests.crash.harness import KILLED, ROUNDS, SEND, AskedChild, Children, Run, broken_rules
+from tests.crash.harness import KILLED, QUESTION_ENDS, ROUNDS, SEND, AskedChild, Children, Run, broken_rules
 from tests.crash.services import SERVICES, Desk, Service, smtp
 from tests.crash.tracing import counting, killing
 
@@ -130,21 +128,11 @@ def test_killed_at_system_calls(tmp_path: Path, runs: Children) -> None:
 
 
 # At the question, and in the transaction of its yes
-ENDS: dict[str, tuple[Callable[[AskedChild], int], int]] = {
-    "no": (lambda asked: asked.type("n\n"), 5),
-    "end of input": (lambda asked: asked.type("\x04"), 5),
-    "Ctrl-C": (lambda asked: asked.type("\x03"), 130),
-    "SIGTERM": (lambda asked: asked.signal(signal.SIGTERM), 143),
-    "hung up": (lambda asked: asked.hang_up(), 143),
-    "SIGKILL": (lambda asked: asked.signal(signal.SIGKILL), KILLED),
-}
-
-
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", QUESTION_ENDS)
 def test_a_question_that_ends_leaves_a_draft(end: str, folder: Path, mail: Service, runs: Children) -> None:
     desk = mail.desk(folder / f"asked-{end}", 3)
     before = (desk.folder / "incidents" / "pay7.yaml").read_bytes()
-    how, code = ENDS[end]
+    how, code = QUESTION_ENDS[end]
     assert how(AskedChild(runs, desk.folder, "send", "pay7")) == code
     assert (desk.folder / "incidents" / "pay7.yaml").read_bytes() == before
     assert runs.do(desk.folder, "tick").code == 0

@@ -25,7 +25,18 @@ import pytest
 
 from tests.crash import harness
 from tests.crash.faults import Faults
-from tests.crash.harness import KILLED, SEND, Children, Ended, Run, broken_rules, check_finished, until
+from tests.crash.harness import (
+    KILLED,
+    QUESTION_ENDS,
+    SEND,
+    AskedChild,
+    Children,
+    Ended,
+    Run,
+    broken_rules,
+    check_finished,
+    until,
+)
 from tests.crash.services import SERVICES, Desk, Service, outbox, smtp
 from tests.support.reader import words
 
@@ -80,7 +91,7 @@ def test_two_who_say_yes_tell_each_once(
     folder: Path, mail: Service, runs: Children, others: Children
 ) -> None:
     desk = mail.desk(folder / "both-yes", PEOPLE)
-    one, two = (harness.AskedChild(each, desk.folder, "send", "pay7") for each in (runs, others))
+    one, two = (AskedChild(each, desk.folder, "send", "pay7") for each in (runs, others))
     codes = [one.type("y\n"), two.type("y\n")]
     assert codes[0] == 0
     check_finished(desk, Ended(0, one.seen + two.seen))
@@ -201,6 +212,58 @@ def test_a_correction_that_was_killed_is_finished_by_the_next_tick(spoken: Desk,
     corrected = {address for address, texts in found.items() if any(QUOTE in text for text in texts)}
     assert corrected | spoken.unknown() == set(found)
     assert all(sum(QUOTE in text for text in texts) <= 1 for texts in found.values())
+
+
+def readers_of_the_mistake(desk: Desk) -> set[str]:
+    desk.got()  # once all that was sent has been read
+    wrong = "an error when they pay by card"
+    return {address for address, texts in mails(desk).items() if any(wrong in text for text in texts)}
+
+
+@pytest.mark.parametrize("end", QUESTION_ENDS)
+def test_a_correction_that_ends_in_its_question_keeps_the_mistake_from_others(
+    end: str, spoken: Desk, runs: Children
+) -> None:
+    """Some have read the wrong words, the others wait; whatever is typed next, these never read them."""
+    harness.interrupt(spoken, runs, signal.SIGTERM)
+    got_wrong = readers_of_the_mistake(spoken)
+    how, code = QUESTION_ENDS[end]
+    assert how(AskedChild(runs, spoken.folder, *CORRECT[:-1])) == code
+    for command, expected in (
+        ("tick", 0),
+        ("resume pay7", 5),
+        ("resume --all", 5),
+        ("send pay7", 5),
+        ("tick", 0),
+    ):
+        ended = runs.do(spoken.folder, *command.split())
+        assert (command, ended.code) == (command, expected), ended.said
+        assert readers_of_the_mistake(spoken) == got_wrong, command
+    assert runs.do(spoken.folder, *SEND).code == 0
+    check_all_put_right(spoken, got_wrong)
+
+
+BESIDE = ("send pay7 --yes", "resume pay7", "resume --all", "tick", "correct", "discard pay7 --yes")
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_another_shell_beside_the_question_of_a_correction_spreads_no_mistake(
+    beside: str, spoken: Desk, runs: Children, others: Children
+) -> None:
+    harness.interrupt(spoken, runs, signal.SIGTERM)
+    got_wrong = readers_of_the_mistake(spoken)
+    asked = AskedChild(runs, spoken.folder, *CORRECT[:-1])
+    ended = others.do(spoken.folder, *(CORRECT if beside == "correct" else beside.split()))
+    assert readers_of_the_mistake(spoken) == got_wrong, ended.said
+    asked.type("y\n")
+    assert readers_of_the_mistake(spoken) == got_wrong, asked.seen
+    for command in ("tick", "resume pay7", "tick"):
+        if beside.startswith("discard") and command != "tick":
+            continue  # the words are no mistake any more: whoever resumes wants them to go on
+        runs.do(spoken.folder, *command.split())
+        assert readers_of_the_mistake(spoken) == got_wrong, command
+    if not beside.startswith("discard"):
+        check_all_put_right(spoken, got_wrong)
 
 
 # A ledger that others have locked

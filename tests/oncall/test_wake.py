@@ -111,6 +111,7 @@ def test_a_tick_runs_it_for_a_nudge_and_tells_it_no_secret_that_is_not_named(
     assert (document["incident"], document["people"]) == ("pay7", ["Dana Reyes"])
     assert document["command"] == 'commcast update pay7 --nothing-new "…" --next 20m'
     assert document["deadline"] == "2026-11-21T09:25:00+00:00"
+    assert (document["host"], document["folder"]) == (socket.gethostname(), str(tmp_path))
     bench.later(minutes=1)
     assert bench.tick().nudged == {}
 

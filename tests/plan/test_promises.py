@@ -303,7 +303,15 @@ def test_the_plan_holds_reminders_beside_updates_and_each_is_known_by_its_id() -
 
 
 def test_readers_are_told_how_far_off_it_is_and_not_how_late_we_are() -> None:
-    for left, said in ((24 * 60, 24 * 60), (1430, 24 * 60), (1250, 1200), (47, 45), (3, 1)):
+    for left, said in (
+        (24 * 60, 24 * 60),
+        (1430, 24 * 60),
+        (1250, 1260),
+        (47, 45),
+        (9.75, 10),
+        (3, 3),
+        (0.2, 1),
+    ):
         assert ahead(WINDOW, DAY, START - left * MINUTE) == said * MINUTE
 
 

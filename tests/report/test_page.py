@@ -87,6 +87,36 @@ def test_the_page_is_legible_accessible_and_silent(
                 assert max(abs(x - other_x), abs(y - other_y)) > 15
 
 
+ON_TOP = """svg => {
+  const boxes = kind => [...svg.querySelectorAll(kind)].map(each => each.getBoundingClientRect())
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom - 2 && b.top < a.bottom - 2
+  const names = boxes('text.name'), words = boxes('text.late'), bars = boxes('rect.span')
+  return [words.length, words.filter(word => bars.some(bar => meet(word, bar))).length,
+    names.filter((name, i) => names.some((other, j) => i != j && meet(name, other))).length]
+}"""
+
+
+def test_no_words_lie_on_a_bar_or_on_another_heading(
+    browser: Browser, figures: Figures, tmp_path: Path
+) -> None:
+    """Five audiences with long names, and every other promise kept a few seconds late."""
+    story = figures.story
+    tellings, pledges = list(story.tellings), list(story.pledges)
+    for name in ("accountants", "integrators"):
+        tellings += [replace(each, audience=name) for each in story.tellings if each.audience == "customers"]
+        pledges += [each._replace(audience=name) for each in story.pledges if each.audience == "customers"]
+    for i, each in enumerate(pledges):
+        if each.first_at and i % 2:
+            pledges[i] = each._replace(promised=each.first_at - timedelta(seconds=20), in_time=0)
+    page = written(figures_of(replace(story, tellings=tuple(tellings), pledges=tuple(pledges))), tmp_path)
+    for width, kind in ((375, "tall"), (760, "medium"), (1000, "medium"), (1280, "wide")):
+        with shown(browser, page, width) as seen:
+            late, on_bars, on_names = seen.page.locator(f"svg.{kind}:visible").evaluate(ON_TOP)
+            assert (on_bars if kind != "tall" else 0, on_names) == (0, 0), kind
+            assert late or kind == "tall"
+            assert seen.overflow <= 0
+
+
 def brightness(seen: Seen, name: str) -> int:
     """Return the brightness of a colour of the page, 0 to 765."""
     colour = seen.page.evaluate(f"getComputedStyle(document.body).{name}")

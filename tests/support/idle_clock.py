@@ -5,8 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+import pytest
+
+from commcast.delivery.run import LINGER, BroadcastRun
 
 _QUIET = 0.05  # seconds without an event after which nothing more is on its way on this machine
 
@@ -54,3 +59,17 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run it in such a loop, as `asyncio.run` does in an ordinary one."""
     with asyncio.Runner(loop_factory=IdleClockLoop) as runner:
         return runner.run(coroutine)
+
+
+def wait_in_made_up_time(patch: pytest.MonkeyPatch, pass_by: Callable[[float], object]) -> None:
+    """Let runs that wait for a provider wait no real time: `pass_by` moves the made-up clock by seconds."""
+    news_by = BroadcastRun._news_by
+
+    async def wait(run: BroadcastRun, moment: float) -> bool:
+        left = moment - time.monotonic()
+        if left <= LINGER:
+            return await news_by(run, moment)
+        pass_by(left)
+        return False
+
+    patch.setattr(BroadcastRun, "_news_by", wait)

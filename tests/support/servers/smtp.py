@@ -303,7 +303,7 @@ def real_postfix(
     reader's was delivered, once that many deliveries are logged.
     """
     postfix, root = [*as_root(), _tool("postfix")], as_root()
-    port, folder = _free_port(), Path(mkdtemp(prefix="commcast-postfix-"))
+    port, folder = free_port(), Path(mkdtemp(prefix="commcast-postfix-"))
 
     def delivered(at_least: int) -> Mapping[str, int]:
         until, sent = time.monotonic() + 30, list[str]()
@@ -351,6 +351,6 @@ def _tool(name: str) -> str:
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server((HOST, 0)) as probe:
         return int(probe.getsockname()[1])
