@@ -18,7 +18,13 @@ from commcast.ledger.oncall import (
     record_tick,
     tick_snapshot,
 )
-from commcast.ledger.releases import open_incidents, read_judged, replace_judged, unfinished_incidents
+from commcast.ledger.releases import (
+    open_incidents,
+    read_judged,
+    release_times,
+    replace_judged,
+    unfinished_incidents,
+)
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
 from commcast.model.history import History
@@ -418,8 +424,8 @@ def is_anything_open(desk: Desk, ledger: Ledger) -> bool:
     with ledger.read() as connection:
         if open_incidents(connection) or unfinished_incidents(connection):
             return True
-        judged = read_judged(connection)
-    loaded = load_incidents(desk.config, desk.now, judged)
+        judged, released_at = read_judged(connection), release_times(connection)
+    loaded = load_incidents(desk.config, desk.now, judged, released_at)
     return bool(loaded.broken) or any(_waits_for_a_yes(each, ledger) for each in loaded.incidents)
 
 
