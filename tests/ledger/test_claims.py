@@ -369,6 +369,7 @@ def renamed(owner: str, **parts: str) -> str:
     return "|".join({**found, **parts}[name] for name in names)
 
 
+@pytest.mark.linux("/proc")
 def test_who_is_called_dead() -> None:
     """Proof of death is needed, and nothing less will do."""
     script = "from commcast.ledger.settle import current_owner as o; print(o())"
