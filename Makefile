@@ -6,16 +6,18 @@ PYTHON ?=
 CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3)
 IN_VENV = .venv/bin/python
 PIP = $(IN_VENV) -m pip --disable-pip-version-check -qq install --constraint constraints.txt
+LOWEST_PIP = build/lowest/bin/python -m pip --disable-pip-version-check -qq install --constraint build/lowest/constraints.txt
 SYSTEM_TOOLS = PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # They would make .venv find packages that are not its own.
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test check bench format setup clean system-tools
+.PHONY: help demo test test-lowest check bench format setup clean system-tools
 
 help:
 	@echo 'make demo    show one incident from the first word to the last; nothing is sent anywhere'
 	@echo 'make test    run every test'
+	@echo 'make test-lowest  the same without tests/crash, with the oldest versions that pyproject.toml allows'
 	@echo 'make check   what must hold before a change lands: format, lint, types, layers, tests'
 	@echo 'make bench   measure the speed beside that of others; ARGS=--write writes docs/performance.md'
 	@echo 'make format  lay out the code and mend what can be mended by itself'
@@ -28,6 +30,11 @@ demo: .venv/ready
 # Three at a time on two cores: much of the crash suite waits.
 test: .venv/ready-dev system-tools
 	$(SYSTEM_TOOLS) $(IN_VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# Each `"name>=X"` of pyproject.toml is installed as name==X, in a virtual environment of its own: a bound that does
+# not hold fails here. What those need in turn is as new as pip finds it.
+test-lowest: build/lowest/ready system-tools
+	$(SYSTEM_TOOLS) build/lowest/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/crash
 
 check: .venv/ready-dev system-tools
 	$(IN_VENV) -m ruff format --check
@@ -81,10 +88,18 @@ clean:
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
+build/lowest/ready: .venv/ready
+	@$(IN_VENV) -m venv --clear build/lowest
+	@sed -n 's/^    "\([A-Za-z0-9._-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml >build/lowest/constraints.txt
+	@$(LOWEST_PIP) hatchling editables
+	@$(LOWEST_PIP) --no-build-isolation --editable '.[test]'
+	@touch $@
+
 # The tests send to a Postfix that they start in a folder of its own (as root); they let the disk fail under a
-# run with strace; and they look at a report in Chromium.
+# run with strace; and they look at a report in Chromium. Elsewhere than on Linux those tests are skipped.
 system-tools:
-	@missing=; \
+	@[ "$$(uname -s)" = Linux ] || exit 0; \
+	missing=; \
 	for tool in postfix strace; do \
 	  $(SYSTEM_TOOLS) command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \

@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Close the network before the first test module is imported, and let slow machines be slow."""
     sys.addaudithook(_refuse_network)
     config.addinivalue_line("markers", "syncs: really waits for the disk, as all in tests/crash do")
+    config.addinivalue_line("markers", "linux(what): needs something that only Linux has; skipped elsewhere")
     for number in (signal.SIGINT, signal.SIGHUP):  # ignored where tests run in a shell's background
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -47,6 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "crash" in item.path.parts:
             item.add_marker(pytest.mark.timeout(1800))
+            item.add_marker(pytest.mark.linux("strace, /proc and mounts"))
+        if sys.platform != "linux" and (needs := item.get_closest_marker("linux")):
+            item.add_marker(pytest.mark.skip(reason=f"needs Linux: {needs.args[0]}"))
     items.sort(key=lambda item: "crash" not in item.path.parts)
 
 

@@ -56,6 +56,7 @@ def in_shell(redirection: str, *arguments: str | Path) -> subprocess.CompletedPr
     return subprocess.run(given, env=where, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.linux("/dev/full")
 @cases("""
     redirection            | arguments       | code
     >/dev/full             | send --help     | 2

@@ -126,6 +126,7 @@ def test_only_regular_files_inside_the_folder_are_read(tmp_path: Path) -> None:
         read_text_file(Path("/dev/zero"))
 
 
+@pytest.mark.linux("/proc")
 def test_a_folder_that_becomes_a_link_while_its_file_is_opened_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

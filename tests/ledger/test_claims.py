@@ -394,6 +394,7 @@ def test_what_is_known_of_a_claims_process(
         assert known is ({"True": True, "False": False}.get(runs) if host == "web" else None)
 
 
+@pytest.mark.linux("/proc")
 def test_who_is_called_dead() -> None:
     """Proof of death is needed, and nothing less will do."""
     script = "from commcast.ledger.settle import current_owner as o; print(o())"

@@ -124,6 +124,16 @@ def test_the_documents_name_what_is_there() -> None:
     assert "$(MAKE) test" in check
 
 
+def test_each_dependency_names_the_oldest_version_that_ci_tests() -> None:
+    """`make test-lowest` reads these lines; it would take the newest of what is written otherwise."""
+    text = (CHECKOUT / "pyproject.toml").read_text()
+    project = tomllib.loads(text)["project"]
+    read = re.findall(r'^    "([A-Za-z0-9._-]*>=[0-9.]+)', text, re.MULTILINE)
+    needed = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    assert [each for each in needed if not each.startswith(tuple(read))] == []
+    assert "- run: make test-lowest\n" in (CHECKOUT / ".github/workflows/ci.yml").read_text()
+
+
 def test_the_performance_page_is_what_the_kept_results_and_the_notes_give() -> None:
     text, rows = page.PAGE.read_text(), [row for group in GROUPS for row in group.rows]
     assert text == page.render(results.read(), page.read_notes())

@@ -434,6 +434,7 @@ def test_what_is_no_reply(wire: bytes) -> None:
     assert Replies().feed(wire)[-1] == (NO_REPLY, b"")
 
 
+@pytest.mark.linux("Postfix, as system-tools installs it")
 @pytest.mark.parametrize(("security", "is_pipelined", "count", "connections", "unknown"), [
     ("none", True, 2_000, 8, {7, 8, 50, 51, 52, 250}),
     ("starttls", True, 300, 8, {7, 8, 50, 51, 52, 250}),

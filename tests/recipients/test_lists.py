@@ -540,6 +540,7 @@ print(count, reading.skipped, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 """
 
 
+@pytest.mark.linux("memory counted in KiB")
 @pytest.mark.parametrize("name", ["long.csv", "long.jsonl"])
 def test_memory_does_not_grow_with_the_list(tmp_path: Path, name: str) -> None:
     with (tmp_path / name).open("w") as file:

@@ -365,6 +365,7 @@ BOMBS = (
 )
 
 
+@pytest.mark.linux("memory counted in KiB")
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:50])
 def test_no_template_blocks_the_desk(bomb: str) -> None:
     """Each is refused within 3 seconds and 200 MB."""

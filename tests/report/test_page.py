@@ -27,6 +27,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 HOSTILE = (
     "</title></svg></style><script>alert(1)</script><img src=//evil.example/x onerror=alert(2)>\"'&{{ 7 }}"
 )
+LOOKED_AT = pytest.mark.linux("Chromium, as system-tools installs it")
 SCREENS: tuple[tuple[int, Scheme], ...] = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
 
 
@@ -67,6 +68,7 @@ MARKS = (
 )
 
 
+@LOOKED_AT
 def test_the_page_is_legible_accessible_and_silent(
     browser: Browser, figures: Figures, tmp_path: Path
 ) -> None:
@@ -123,6 +125,7 @@ def brightness(seen: Seen, name: str) -> int:
     return sum(map(int, re.findall(r"\d+", colour)[:3]))
 
 
+@LOOKED_AT
 def test_dark_is_dark_and_paper_is_white(browser: Browser, figures: Figures, tmp_path: Path) -> None:
     page = written(figures, tmp_path)
     with shown(browser, page, 1280, "light") as seen:
@@ -134,6 +137,7 @@ def test_dark_is_dark_and_paper_is_white(browser: Browser, figures: Figures, tmp
         assert seen.page.locator("svg.wide").is_visible()
 
 
+@LOOKED_AT
 def test_hostile_words_are_inert(browser: Browser, figures: Figures, tmp_path: Path) -> None:
     story = figures.story
     outcome = {f"skipped: {HOSTILE}": 1}
@@ -150,6 +154,7 @@ def test_hostile_words_are_inert(browser: Browser, figures: Figures, tmp_path: P
         assert seen.overflow <= 0
 
 
+@LOOKED_AT
 def test_the_page_of_a_trend_is_so_too(browser: Browser, figures: Figures, tmp_path: Path) -> None:
     now = clock("18:00")
     trend = trend_of([figures], now - timedelta(days=90), now, BERLIN, per=Per.WEEK, by_audience=True)
