@@ -17,6 +17,7 @@ import typer
 from commcast.cli.options import FolderOption, find_folder
 from commcast.cli.output import inert, put
 from commcast.errors import InputError
+from commcast.files import SAFE_FOLDER, is_named_safe
 
 _RECEIPTS = frozenset({"sendgrid", "twilio"})  # providers that can be asked what became of messages
 
@@ -85,6 +86,8 @@ def installation(folder: Path, secrets: Path) -> Installation:
     here = folder.absolute()
     script = Path(sys.executable).parent / "commcast"
     program = (str(script),) if script.is_file() else (sys.executable, "-m", "commcast")
+    if is_named_safe(folder):
+        program = ("/usr/bin/env", f"{SAFE_FOLDER}={here.resolve()}", *program)
     for path in (*program, str(here), str(secrets)):
         if inert(path) != path or "\n" in path or "\t" in path:
             raise InputError(f"{path!r:.80} holds a control character, which no crontab can; rename it")

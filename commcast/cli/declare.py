@@ -44,7 +44,7 @@ _TRIES = 20  # other people may take the same id at the same moment
 
 @verb(
     "severity issue resolution timeframe confidence scope action short status affected audiences owner "
-    "next_update because internal expected_at started id edit"
+    "next_update because internal expected_at started ended id edit"
 )
 def declare(
     said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name (payments).")] = None

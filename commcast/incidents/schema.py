@@ -339,11 +339,17 @@ def _choices(problem: Mapping[str, Any], value: Any) -> tuple[str, str]:
     return f"{value!r:.40} is not known", remedy
 
 
+def _list_remedy(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"begin each entry with a dash, as in - {next(iter(value), 'key')}: …"
+    return f"write [{value}]" if isinstance(value, str) else "write [one, two]"
+
+
 _KINDS: dict[str, Callable[[Mapping[str, Any], Any], tuple[str, str]]] = {
     "string_type": _text_expected,
     "enum": _choices,
     "string_too_long": lambda p, v: (f"is {len(v)} characters long", f"at most {p['ctx']['max_length']}"),
-    "list_type": lambda _, v: ("is not a list", f"write [{v}]" if isinstance(v, str) else "write [one, two]"),
+    "list_type": lambda _, v: ("is not a list", _list_remedy(v)),
     **dict.fromkeys(
         ("dict_type", "model_type"), lambda _, __: ("is not a group of keys", "indent its keys below it")
     ),

@@ -24,6 +24,7 @@ from commcast.rendering.fields import READER, Fields, fields_used
 from commcast.rendering.sandbox import Budget, LimitExceeded, MessageEnvironment
 from commcast.rendering.templates import Wording, reached, template_error
 
+_OFFSET = re.compile(r"\b[A-Z]+ \(UTC[+-][0-9:]+\)")
 _LINK = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x20]+", re.IGNORECASE)
 _LINKS = frozenset(("href", "xlink:href", "cite", "action", "formaction"))
 _LOADS = frozenset(("src", "srcset", "background", "poster", "data", "lowsrc", "ping", "manifest"))
@@ -232,7 +233,7 @@ class Renderer:
         # "e" with a combining accent is "é", which GSM-7 has.
         written = unicodedata.normalize("NFC", "".join(pieces))
         body, replaced = replace_lookalikes(" ".join(written.split()))
-        body = " ".join(body.split())
+        body = _offsets_once(" ".join(body.split()))
         self._check_text("message", body)
         return SmsContent(body, measure(body), replaced)
 
@@ -264,6 +265,14 @@ class Renderer:
         for problem in self._html_check.problems(html):
             remedy = "emails link by http, https or mailto only, and load nothing from elsewhere"
             template.fail(problem, remedy)
+
+
+def _offsets_once(text: str) -> str:
+    """Return the text with each "CET (UTC+1)" as "CET" once it was said what CET is."""
+    for clock in set(_OFFSET.findall(text)):
+        first, letters = text.index(clock) + len(clock), clock.partition(" ")[0]
+        text = text[:first] + text[first:].replace(clock, letters)
+    return text
 
 
 def _shortened(context: Mapping[str, Any]) -> dict[str, Any]:

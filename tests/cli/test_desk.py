@@ -336,6 +336,8 @@ def test_a_desk_that_others_can_change_is_shown_with_a_warning_and_obeyed_by_no_
     assert every_byte(bench.folder) == before
     monkeypatch.setenv("COMMCAST_SAFE_FOLDER", f"/nowhere:{bench.folder}/.")
     run("tick", folder=bench.folder)  # its ledger may be another user's as well
+    for form in ("crontab", "systemd", "actions"):  # none of them has our environment
+        assert f"COMMCAST_SAFE_FOLDER={bench.folder}" in printed(bench, form)
     monkeypatch.undo()
     for line in SHOWS:
         path.chmod(0o666)

@@ -65,10 +65,12 @@ def files(desk: Path) -> list[str]:
 
 REDATED = f"update --timeframe 'by {TOMORROW:%Y-%m-%dT%H:%M}'"
 PRESET = "declare payments --severity 2 --timeframe 30m"  # brings its words; options go over them
+LASTED = f"--started {BEFORE:%H:%M} --ended {BEFORE:%H:%M}"  # over before its first message
 ADDED = [
     ("empty", CARD, 7, "severity: 1 … issue: Some cards are refused."),
     ("empty", PRESET, 7, "severity: 2 … timeframe: 30m … by card."),
     ("empty", f"{CARD} --started {BEFORE:%H:%M}", 7, f"started: {BEFORE:%Y-%m-%dT%H:%M}+00:00"),
+    ("empty", f"{CARD} --status resolved {LASTED}", 7, f"ended: {BEFORE:%Y-%m-%dT%H:%M}+00:00"),
     ("told", "update --nothing-new 'At 60%.' --next 20m", 6, "nothing_new: At 60%. … next_update: 20m"),
     ("told", "update --no-scope --action '~' --no-audience", 6, "audiences: ~ … scope: ~ … action: ~"),
     ("told", f"update --scope {Path.home()}", 6, "scope: ~"),  # a shell's ~

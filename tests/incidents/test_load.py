@@ -307,7 +307,10 @@ def test_what_is_refused_and_where(desk: Config, text: str, fault: str) -> None:
         (LEAST.replace("Card payments fail", '"a\\r\\nb"'), ["1:8: \\u000d is a control character"]),
         (LEAST + "".join(f"x{n}: *a\n" for n in range(120)), ["8:5: *a is a YAML alias"]),
         ("affected: &a [*a, *a]\n" + LEAST, ["1:11: &a is a YAML anchor", "1:15: *a is a YAML alias"]),
-        (LEAST.replace("  - at", "    at"), ["4:5: updates: is not a list"]),
+        (
+            LEAST.replace("  - at", "    at"),
+            ["4:5: updates: is not a list; begin each entry with a dash, as in - at: …"],
+        ),
         (
             LEAST.replace("Card payments fail", '"Cards').replace("2\n", "9\n", 1),
             ["1:8: this quote", "2:11: severity:"],

@@ -68,7 +68,7 @@ STORIES = {
         words={
             (ANN_SMS, 0): "Updates by email.",
             (BOB_SMS, 0): "Next text by 12:05 CET (UTC+1). https://status.acme.example",
-            (BOB_SMS, 1): "IDENTIFIED: As of 10:35 CET (UTC+1). … Next text by 14:05 CET (UTC+1).",
+            (BOB_SMS, 1): "IDENTIFIED: As of 10:35 CET (UTC+1). … Next text by 14:05 CET.",
         },
     ),
     # What others were emailed is news to readers who only get texts, even if nothing was new since.
@@ -89,7 +89,7 @@ STORIES = {
             (
                 BOB_SMS,
                 2,
-            ): "As of 12:35 CET (UTC+1). No change since 10:20 CET (UTC+1): the restart is at 90%.",
+            ): "As of 12:35 CET (UTC+1). No change since 10:20 CET: the restart is at 90%.",
             (
                 BOB_SMS,
                 3,
@@ -114,7 +114,7 @@ STORIES = {
         desk=desk(),
         acts={180: FACTS},
         heard={BOB_SMS: "0 text, 180 text"},
-        words={(BOB_SMS, 1): "Later than we promised, 12:05 CET (UTC+1). … Next text by 15:05 CET (UTC+1)."},
+        words={(BOB_SMS, 1): "Later than we promised, 12:05 CET (UTC+1). … Next text by 15:05 CET."},
     ),
     "a new time of what is expected is texted, a plain update is not": Told(
         ticks=(),
@@ -122,7 +122,7 @@ STORIES = {
         file=EXPECTED,
         acts={30: say(expected_at="2026-11-22T09:00Z"), 60: say(issue="Cards may fail for two hours.")},
         heard=dict.fromkeys((ANN_SMS, BOB_SMS), "0 text, 30 text"),
-        words={(BOB_SMS, 1): "EXPECTED: From Sun 22 Nov 10:00 CET (UTC+1) (was 21:00 CET (UTC+1))."},
+        words={(BOB_SMS, 1): "EXPECTED: From Sun 22 Nov 10:00 CET (UTC+1) (was 21:00 CET)."},
     ),
     # Over quiet hours. Nobody wrote since; the holding statements by email keep the facts true.
     "a text held for the night promises from when it goes": Told(
@@ -144,7 +144,7 @@ STORIES = {
             (
                 BOB_SMS,
                 1,
-            ): "No change since Fri 4 Dec 19:00 CET (UTC+1). … Next text by Sat 5 Dec 10:10 CET (UTC+1)"
+            ): "No change since Fri 4 Dec 19:00 CET (UTC+1). … Next text by Sat 5 Dec 10:10 CET."
         },
     ),
     "after the end a held promised text does not go": Told(
@@ -221,7 +221,7 @@ def test_however_far_apart_ticks_are_the_morning_text_comes_in_time(tmp_path: Pa
         with story.bench.ledger.write() as connection:
             record_tick(connection, EVENING - passed * MINUTE, {})
     story.declare()
-    assert f"Next text by Sat 5 Dec 08:{15 if drift == 14 else 10} CET (UTC+1)" in story.texts(BOB_SMS)[0]
+    assert f"Next text by Sat 5 Dec 08:{15 if drift == 14 else 10} CET" in story.texts(BOB_SMS)[0]
     story.go_to(7)
     story.until(117, every=10)
     say_at(story, 118, ALL)
@@ -231,7 +231,7 @@ def test_however_far_apart_ticks_are_the_morning_text_comes_in_time(tmp_path: Pa
     text = story.texts(BOB_SMS)[-1]
     assert "As of Fri 4 Dec 20:58 CET (UTC+1). All cards fail." in text
     assert "Later than we promised" not in text
-    assert "Next text by Sat 5 Dec 10:10 CET (UTC+1)" in text or drift == 14
+    assert "Next text by Sat 5 Dec 10:10 CET" in text or drift == 14
 
 
 @pytest.mark.parametrize("email", ["", "ann@example.com"])
@@ -252,7 +252,7 @@ def test_a_held_promised_text_goes_with_the_newest_words_and_promises_again(
     text = story.texts(BOB_SMS)[-1]
     assert "As of 07:58 CET (UTC+1). Half of all cards fail." in text
     assert "Later than we promised" not in text
-    assert "Next text by 10:10 CET (UTC+1)" in text, "by the clock of that day"
+    assert "Next text by 10:10 CET" in text, "by the clock of that day"
     story.until(MORNING + 180, near=())
     assert story.minutes_of(BOB_SMS)[:2] == [0, MORNING]
     assert len(story.by(BOB_SMS)) == 3, "and the new promise is kept"
@@ -280,7 +280,7 @@ ENDS = {"status": "completed", "fixed": "It has moved.", "remains": "nothing"}
         (
             [],
             "Planned time Sat 5 Dec 01:30 to 03:30 CET (UTC+1) has passed",
-            "Next text by Sat 5 Dec 10:10 CET (UTC+1)",
+            "Next text by Sat 5 Dec 10:10 CET",
         ),
         ([BEGINS], "Planned end 03:30 CET (UTC+1) has passed, not confirmed yet", "Next text by "),
         ([BEGINS, ENDS], "COMPLETED: Over", ""),
@@ -295,7 +295,7 @@ def test_what_is_known_of_planned_work_at_night_is_told_in_the_morning(
     story = Story(tmp_path, start=start, customers=(f",{BOB_SMS},Bob",), sms=QUIET, extra=extra)
     said_first = {"status": "scheduled", "issue": "Cards pause.", "resolution": "We move the database."}
     story.declare(WORK + update_text(start.replace(second=0), **said_first))
-    assert "Next text by Sat 5 Dec 08:10 CET (UTC+1)" in story.texts(BOB_SMS)[0]
+    assert "Next text by Sat 5 Dec 08:10 CET" in story.texts(BOB_SMS)[0]
     for hours, keys in enumerate(more):
         story.bench.now = datetime(2026, 12, 5, hours, 30, tzinfo=UTC)
         story.say(**keys)

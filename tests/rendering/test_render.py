@@ -399,6 +399,9 @@ def test_an_sms_is_one_line_with_look_alikes_replaced_and_never_cut_nor_empty() 
         sms("{{ 'x' * 1601 }}", corrections=[], **said)
     with pytest.raises(TemplateError, match="the message is empty"):
         sms(" {% if false %}x{% endif %} ")
+    # A clock's offset from UTC is said once.
+    once = sms("As of 9:30 CST (UTC-6). By 10:30 CST (UTC-6), or 22:30 CST (UTC+8).").body
+    assert once == "As of 9:30 CST (UTC-6). By 10:30 CST, or 22:30 CST (UTC+8)."
     emoji = sms("down 🔥")
     assert (emoji.body, emoji.size.encoding, emoji.size.forced_by) == ("down 🔥", "UCS-2", "🔥")
 
