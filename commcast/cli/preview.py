@@ -25,7 +25,7 @@ from commcast.cli.options import (
     moment_or_now,
 )
 from commcast.cli.output import say, show, show_json
-from commcast.cli.session import desk_to_read, find_incident, is_open, needs_sending, tell_unusable
+from commcast.cli.session import desk_to_read, find_incident, is_open, load, needs_sending, tell_unusable
 from commcast.errors import ExitCode, Fault, InputError, gravest
 from commcast.files import temporary_file
 from commcast.model.history import NOBODY_KNOWS
@@ -106,14 +106,12 @@ def looking_at(
 
     `all_words`, to be sent as a test: its newest update to all its readers, even if it was sent before.
     """
-    from commcast.incidents.load import load_incidents
-    from commcast.operations.desk import make_plan, with_releases
+    from commcast.operations.desk import make_plan
 
     with desk_to_read(folder, now, shows=not all_words) as (desk, ledger):
         if ledger is None:
             say("Note: there is no ledger here, so this shows what is sent if nobody was told before.")
-        desk = with_releases(desk, ledger)
-        loaded = load_incidents(desk.config, now, released_at=desk.released_at)
+        desk, loaded = load(desk, ledger)
         if all_words and (made_up := _made_up(desk, loaded, wanted)):
             yield desk, make_plan(desk, made_up, None, as_if_released=True), ledger
             return
