@@ -14,6 +14,7 @@ from commcast.ledger import tables
 from commcast.ledger.releases import merged_into
 from commcast.ledger.settle import is_dead
 from commcast.ledger.tables import (
+    HAS_MORE,
     IS_OPEN,
     IS_PENDING,
     IS_WRITTEN_ANEW,
@@ -274,14 +275,8 @@ def read_composition(connection: Connection, composition: int) -> Composition:
 
 def open_broadcasts(connection: Connection, incident: str | None = None) -> tuple[Broadcast, ...]:
     """Return frozen broadcasts with deliveries that still wait or are claimed, oldest first."""
-    # In two halves, because each has its own index.
-    of_broadcast = select(_delivery.c.id).where(_delivery.c.broadcast == _frozen.c.id)
-    waiting = or_(
-        of_broadcast.where(IS_PENDING).exists(),
-        _frozen.c.id.in_(select(_delivery.c.broadcast).where(IS_OPEN)),
-    )
     wanted = [] if incident is None else [_frozen.c.incident == incident]
-    rows = connection.execute(select(_frozen).where(waiting, *wanted).order_by(_frozen.c.id))
+    rows = connection.execute(select(_frozen).where(HAS_MORE, *wanted).order_by(_frozen.c.id))
     return tuple(_from_row(row) for row in rows)
 
 
