@@ -1,4 +1,4 @@
-"""Records the outcomes of claimed deliveries, and paces each provider."""
+"""Records the outcomes of claimed deliveries, also of dead processes', and paces each provider."""
 
 from __future__ import annotations
 
