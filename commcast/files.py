@@ -1,4 +1,4 @@
-"""Reads files of any origin within limits, and writes files durably."""
+"""Whom a folder trusts; reads files of any origin within limits, and writes files durably."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""The table of all commands, and how each is parsed."""
+"""The table of all commands, read from commands.toml, and how each is parsed."""
 
 from __future__ import annotations
 
 import shlex
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import typer
@@ -25,66 +27,7 @@ class CommandEntry(NamedTuple):
     help: str
 
 
-# In the order in which --help shows them: by panel; "file:command" if the file has another name.
-# The sentences are repeated here so that --help need not read the code of twenty files.
-_COMMANDS = {
-    "During an incident": {
-        "declare": "Start an incident: write its file, show what goes out, ask, and send.",
-        "declare:update": "Post an update; fields you omit are carried forward.",
-        "end:resolve": "Say that it is over, to everybody who was told that it began.",
-        "correct": (
-            "Correct something that was sent: its readers get a correction, everyone else the right wording."
-        ),
-        "end:retract": "Withdraw a false alarm; exactly those who were told get a retraction.",
-        "end:reopen": "Say that it is not over after all, with what is seen and done now.",
-        "end:merge": "End an incident that is part of another, with one last message that names it.",
-        "send": "Release an incident's drafts after a question, and send what is due.",
-        "send:discard": "Delete unreleased drafts from the incident file.",
-        "stop": "Stop sending, on every host; messages already handed over still arrive.",
-        "stop:resume": "Lift a stop and send what is still pending; nobody gets it twice.",
-        "handover": "Offer an incident to another person; both are told, and it moves when it is taken.",
-        "handover:take": "Take over an incident: from now on the nudges go to you; both are told.",
-    },
-    "Planned work": {
-        "maintenance:schedule": "Announce planned work: write its file, show what goes out, ask, and send.",
-        "maintenance:start": "Say that the planned work has begun.",
-        "maintenance:extend": "Say that the work takes longer than planned.",
-        "maintenance:reschedule": "Move planned work to another time; calendars and reminders move with it.",
-        "maintenance:complete": "Say that the work is done, and what remains.",
-        "maintenance:cancel": "Call off planned work, or what was expected and will not come.",
-    },
-    "Inspect": {
-        "preview": "Show exactly what send would hand over, to whom and why; changes nothing, sends nothing.",
-        "preview:test": "Send every audience's newest message to yourself, marked as a test.",
-        "lint": "Check configuration, incidents, presets, lists and templates; name every fault at once.",
-        "status": (
-            "Show where every incident stands: what was told to how many, and when the next update is due."
-        ),
-        "log": "Show every message that was sent: when, to how many, and what became of it.",
-        "report": "Show what was promised and kept: first word, silences, promises, estimates, outcomes.",
-        "report:feedback": (
-            'Add readers\' answers to "did we keep you well informed?"; the report shows the sum.'
-        ),
-        "lint:templates": "List which template wins for each audience, channel and status.",
-    },
-    "Unattended": {
-        "tick": "Send what is released and owed; for cron.",
-        "cron": "Print what runs tick every minute: a crontab line, a systemd timer, an Actions workflow.",
-        "reconcile:receipts": "Ask providers what became of accepted messages: delivered, bounced, failed.",
-    },
-    "Unknown deliveries": {
-        "reconcile": "Ask providers about deliveries of unknown outcome.",
-        "unknown:resend": "Send again what may or may not have arrived, or what was rejected.",
-        "unknown:settle": "Record the outcome of unknown deliveries, if you know it.",
-    },
-    "Set up": {
-        "init": "Create a desk that works at once and sends nothing outside its folder.",
-        "doctor": "Check whether this desk can send: settings, lists, templates, ledger, providers, ticks.",
-        "lint:schema": "Print the JSON Schema of incident files, commcast.toml, or presets.",
-        "demo": "Watch a whole incident from start to end: no account, no network, no question.",
-        "recipients": "Check the lists; suppress or erase an address.",
-    },
-}
+_COMMANDS = tomllib.loads(Path(__file__).with_name("commands.toml").read_text("utf-8"))
 TABLE = tuple(
     CommandEntry(key.rpartition(":")[2], panel, key.partition(":")[0], help)
     for panel, commands in _COMMANDS.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -59,34 +60,9 @@ ByOption = Annotated[str | None, _option("Name recorded as the decision-maker; d
 AddresseeOption = Annotated[str | None, _option("Only to this address or number.", "--to", metavar="ADDRESS")]
 IncidentArgument = Annotated[str | None, argument("The incident's id; may be left out when one is open.")]
 
-# The options of a verb that fill a key of the incident file, by that key.
-_HELP_OF_KEYS = {
-    "id": "A short id; default: made from the title.",
-    "status": "investigating, identified, monitoring …",
-    "severity": "1 is the worst, 4 the mildest.",
-    "issue": "What readers see, in their words.",
-    "resolution": "What is being done, or may be done.",
-    "timeframe": "unknown, 30m, '1h to 2h', or 'by 14:00'.",
-    "confidence": "How reliable the timeframe is: low or high.",
-    "scope": "What is affected, and what still works.",
-    "action": "What readers should do, or not do.",
-    "short": "What texts say in place of issue, scope and action.",
-    "affected": "Components, such as payments,login.",
-    "audiences": "Who is told; repeat it. Default: by severity.",
-    "owner": "The person in commcast.toml who leads.",
-    "next_update": "When readers will hear more: 20m, or 14:00.",
-    "internal": "Shown only to audiences with the internal view.",
-    "nothing_new": "A short progress note when nothing else changed: 'rollback at 60%'.",
-    "window": '"2026-12-05 02:00/04:00", "2026-12-05 22:00/2026-12-06 02:00", "22:00/02:00".',
-    "expected_at": 'Not here yet: when it is expected, "2026-12-05 02:00".',
-    "started": "When it began: 09:52, or 2026-11-21T09:52Z.",
-    "because": "Why, in readers' words.",
-    "fixed": "What fixed it, or what was done.",
-    "remains": "What readers may still notice.",
-    "if_it_persists": "What readers should do if it is not over for them.",
-    "ended": "When it was over, such as 11:08; default: now.",
-    "check_in": "An audience to ask on the next working day whether all is well; repeat it.",
-}
+_WORDS_OF_KEYS = tomllib.loads(Path(__file__).with_name("words_of_keys.toml").read_text("utf-8"))
+# What --help says of the options of a verb that fill a key of the incident file, by that key.
+_HELP_OF_KEYS: Mapping[str, str] = _WORDS_OF_KEYS["option"]
 # Keys with an option --no-… that takes back what is carried forward.
 TAKEN_BACK = ("scope", "action", "short", "affected", "audiences", "owner")
 # In the order in which a person reads an update; internal words last.
@@ -260,21 +236,13 @@ def update_entry(keys: Mapping[str, Any]) -> dict[str, Any]:
     return {key: keys[key] for key in _UPDATE_KEYS if key in keys}
 
 
-_MEANING = {key: f"{help[0].lower()}{help[1:].rstrip('.')}" for key, help in _HELP_OF_KEYS.items()} | {
-    "title": "what is wrong, in a few words",
-    "window": 'from when to when: "2026-12-05 02:00/04:00"',
-}
-_MEANING_OF_WORK = {
-    "title": "what will be done, in a few words",
-    "issue": "what readers may notice, in their words",
-    "resolution": "what will be done, and why",
-    "fixed": "what was done",
-}
-
-
 def meaning(key: str, *, planned: bool = False) -> str:
     """Return what a key is for: in an incident, or in `planned` work."""
-    return (_MEANING | _MEANING_OF_WORK if planned else _MEANING)[key]
+    said = _WORDS_OF_KEYS["prompt"] | (_WORDS_OF_KEYS["prompt_of_planned_work"] if planned else {})
+    if key in said:
+        return str(said[key])
+    help = _HELP_OF_KEYS[key]
+    return f"{help[0].lower()}{help[1:].rstrip('.')}"
 
 
 def missing_options(keys: Iterable[str], *, planned: bool = False) -> InputError:

@@ -25,17 +25,18 @@ from commcast.cli.options import (
     moment_or_now,
 )
 from commcast.cli.output import say, show, show_json
-from commcast.cli.session import desk_to_read, find_incident, is_open, needs_sending, tell_unusable
+from commcast.cli.session import desk_to_read, find_incident, is_open, load, needs_sending, tell_unusable
 from commcast.errors import ExitCode, Fault, InputError, gravest
 from commcast.files import temporary_file
+from commcast.model.history import NOBODY_KNOWS
+from commcast.model.incident import Channel, Incident
+from commcast.model.message import Blame, Delivery, Email, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
     from commcast.delivery.rows import PendingRow, PendingRows
     from commcast.delivery.tally import Tally
     from commcast.incidents.load import Loaded
     from commcast.ledger.store import Ledger
-    from commcast.model.incident import Channel, Incident
-    from commcast.model.message import Delivery, Outcome
     from commcast.operations.desk import Desk, Plan
 
 
@@ -105,14 +106,12 @@ def looking_at(
 
     `all_words`, to be sent as a test: its newest update to all its readers, even if it was sent before.
     """
-    from commcast.incidents.load import load_incidents
-    from commcast.operations.desk import make_plan, with_releases
+    from commcast.operations.desk import make_plan
 
     with desk_to_read(folder, now, shows=not all_words) as (desk, ledger):
         if ledger is None:
             say("Note: there is no ledger here, so this shows what is sent if nobody was told before.")
-        desk = with_releases(desk, ledger)
-        loaded = load_incidents(desk.config, now, released_at=desk.released_at)
+        desk, loaded = load(desk, ledger)
         if all_words and (made_up := _made_up(desk, loaded, wanted)):
             yield desk, make_plan(desk, made_up, None, as_if_released=True), ledger
             return
@@ -152,7 +151,6 @@ def _with_held(plan: Plan, ledger: Ledger | None) -> Plan:
     """Return the plan with how many frozen deliveries are held by quiet hours."""
     from commcast.ledger.history import tallies
     from commcast.ledger.tables import State
-    from commcast.model.incident import Channel
     from commcast.plan.due import with_held
 
     if ledger is None:
@@ -188,7 +186,6 @@ def only(tally: Tally, audience: str | None) -> Tally:
 
 def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
     """Return the address of a test for each channel. Raises InputError for what is not an address."""
-    from commcast.model.incident import Channel
     from commcast.recipients.addresses import normalise_any
 
     addresses: dict[Channel, str] = {}
@@ -236,7 +233,6 @@ def _send_tests(desk: Desk, plan: Plan, addresses: dict[Channel, str], ledger: L
 
 def one_an_audience(deliveries: PendingRows) -> list[PendingRow]:
     """Return one reader's message of each audience, also where quiet hours or an opt-out hold it now."""
-    from commcast.model.history import NOBODY_KNOWS
     from commcast.plan.readers import SEND
 
     found: dict[str, PendingRow] = {}
@@ -249,7 +245,6 @@ def one_an_audience(deliveries: PendingRows) -> list[PendingRow]:
 
 def _result_of(outcome: Outcome | None) -> tuple[str, ExitCode]:
     """Return an outcome in words, and the exit code for it."""
-    from commcast.model.message import Blame, OutcomeKind
 
     if outcome is None:
         return "unknown: no answer arrived", ExitCode.UNKNOWN_OUTCOME
@@ -276,7 +271,6 @@ def _test_message(
 ) -> Delivery:
     from secrets import token_hex
 
-    from commcast.model.message import Delivery
     from commcast.rendering.calendars import as_test
     from commcast.rendering.compose import DeliveryKey, build_message, mark_test
 
@@ -302,7 +296,6 @@ def _test_message(
 
 
 def _write_samples(desk: Desk, plan: Plan, tally: Tally, folder: Path, ledger: Ledger | None) -> None:
-    from commcast.model.message import Email
     from commcast.providers.mime import build
     from commcast.rendering.compose import DeliveryKey, build_message
 

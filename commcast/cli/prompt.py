@@ -85,18 +85,18 @@ def _named(character: str) -> str:
     return "bytes that are not text" if is_byte else f"the control character U+{ord(character):04X}"
 
 
-def says_yes(question: str, seconds: float | None = None) -> bool:
+def says_yes(question: str) -> bool:
     """Return whether the answer is yes; anything else, even nothing, is no. Raises as `ask` does."""
-    return ask(f"{question} [y/N]", seconds).lower() in {"y", "yes"}
+    return ask(f"{question} [y/N]").lower() in {"y", "yes"}
 
 
-def edited(text: str, suffix: str = ".yaml") -> str:
+def edited(text: str) -> str:
     """Return `text` as changed in $VISUAL or $EDITOR (else vi).
 
     Raises InputError if no editor runs, or it fails: then nothing was changed.
     """
     with tempfile.TemporaryDirectory(prefix="commcast-") as folder:
-        path = Path(folder) / f"incident{suffix}"
+        path = Path(folder) / "incident.yaml"
         path.write_text(text, encoding="utf-8")
         edit_file(path)
         return read_text_file(path, name="the edited text")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 COUNTED = ("accepted", "pending", "claimed", "held", "unknown", "rejected", "skipped")
-_WORD_OF = {"pending": "waiting", "claimed": "on the way"}
+WORD_OF = {"pending": "waiting", "claimed": "on the way"}
 
 
 def moment(at: datetime, found: DeskStatus) -> str:
@@ -40,7 +40,7 @@ def due_in_words(promised: datetime | None, found: DeskStatus) -> str:
 def counts_in_words(each: IncidentProgress) -> list[str]:
     """Return how many deliveries are in each state that occurs."""
     return [
-        f"{each.counts[state]} {_WORD_OF.get(state, state)}" for state in COUNTED if each.counts.get(state)
+        f"{each.counts[state]} {WORD_OF.get(state, state)}" for state in COUNTED if each.counts.get(state)
     ]
 
 

@@ -20,6 +20,7 @@ from commcast.cli.progress import ProgressBar
 from commcast.cli.recipients import channel_and_key
 from commcast.cli.reconcile import check_known, configured_providers
 from commcast.cli.session import desk_now, ledger_of, who, worker_for
+from commcast.cli.status_text import WORD_OF
 from commcast.cli.stop import deliver
 from commcast.errors import DecisionNeeded, ExitCode, InputError, gravest
 from commcast.model.incident import Channel
@@ -314,8 +315,7 @@ def _send_again(
 
 
 def _show_outcome(incident: str, became: Counter[str], meanwhile: int) -> None:
-    words = {"pending": "waiting", "claimed": "on the way"}
-    outcomes = ", ".join(f"{count:,} {words.get(state, state)}" for state, count in sorted(became.items()))
+    outcomes = ", ".join(f"{count:,} {WORD_OF.get(state, state)}" for state, count in sorted(became.items()))
     none_left = "; none has left yet" if set(became) == {"pending"} else ""
     verb = "is" if became.total() == 1 else "are"
     released = f"{incident}: {_messages(became.total())} {verb} released again{none_left}"

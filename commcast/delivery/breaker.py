@@ -20,9 +20,8 @@ LONGEST_RETRY = 3_600.0  # seconds: a provider's "try again later" is not believ
 SHORTEST_PAUSE = 1.0  # seconds: "at once" is not an answer to "too many"
 _LATEST_AFTER = 5.0  # seconds after a named time within which the processes that wait for it come back
 GREYLISTED = 60.0  # seconds: one reader's "not now" waits for a later run
-NEXT_IN_LINE = (
-    300.0  # seconds that a reader waits who may be the cause of a refusal: the next run begins with others
-)
+# Seconds that a reader waits who may be the cause of a refusal: the next run begins with others.
+NEXT_IN_LINE = 300.0
 
 
 @dataclass(slots=True)

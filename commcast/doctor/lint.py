@@ -84,11 +84,8 @@ def find_faults(folder: Path, files: list[Path], now: datetime, *, fix: bool = F
         _check_shapes(folder, findings)
         return findings
     with findings.noting():
-        if (
-            (sms := config.channels.sms)
-            and sms.provider == "twilio"
-            and (fault := config.twilio_sender_fault)
-        ):
+        sms = config.channels.sms
+        if sms and sms.provider == "twilio" and (fault := config.twilio_sender_fault):
             findings.warnings.append(Fault(CONFIG_NAME, 0, 0, f"channels.sms.from {fault}", TWILIO_SENDER))
         with reading_ledger(config, findings) as ledger:
             incidents = _incidents(config, files, now, findings, release_times(ledger) if ledger else {})
@@ -214,13 +211,9 @@ def _meant_file(file: Path) -> str:
 def _meant_template(file: Path, config: Config) -> str:
     """Return what to do with a template that is not read; "" if it is, if only by another one."""
     name = file.relative_to("templates").as_posix()
-    levels = ("", *(f"{status}." for status in Status))
-    known = {
-        *map(
-            "".join,
-            product((f"{each}/" for each in (*config.audiences, "customers", "internal")), levels, _KINDS),
-        )
-    }
+    folders = [f"{each}/" for each in (*config.audiences, "customers", "internal")]
+    levels = ["", *(f"{status}." for status in Status)]
+    known = {"".join(parts) for parts in product(folders, levels, _KINDS)}
     others = (path for path in (config.folder / "templates").rglob("*.j2") if path.is_file())
     if any(name.encode() in other.read_bytes() for other in others):
         return ""
@@ -303,10 +296,8 @@ _OPTIONAL = ("scope", "action", "nothing_new", "internal", "fixed", "remains", "
 def _made_up(config: Config) -> dict[str, list[Incident]]:
     """Return by status two incidents that came to it: one that says all, one that says the least."""
     found: dict[str, list[Incident]] = {}
-    now, facts = (
-        datetime(2027, 1, 1, tzinfo=UTC),
-        [dict.fromkeys(_OPTIONAL, words) for words in ("Words.", None)],
-    )
+    now = datetime(2027, 1, 1, tzinfo=UTC)
+    facts = [dict.fromkeys(_OPTIONAL, words) for words in ("Words.", None)]
     for path in Path(__file__).with_name("made_up").glob("*.yaml"):
         incident = parse_incident(path.read_text("utf-8"), path.name, config, now)
         for each in incident.updates:

@@ -91,7 +91,7 @@ def providers(config: Config, clock: Clock, *, connect: bool) -> Iterator[Check]
         refused = list(_refused_settings(config, channel, clock))
         yield from refused
         for name in used if connect and not refused else ():
-            yield from _greeted(config, channel, name, clock)
+            yield from asyncio.run(_asked(config, channel, name, clock))
 
 
 def _written(config: Config, channel: Channel, name: str, *, takes_over: bool) -> Iterator[Check]:
@@ -151,12 +151,8 @@ def _refused_settings(config: Config, channel: Channel, clock: Clock) -> Iterato
                 yield fail(channel, fault.what, remedy, _REFUSED)
 
 
-def _greeted(config: Config, channel: Channel, name: str, clock: Clock) -> Iterator[Check]:
-    """Yield what a provider answers; nothing is sent, and nothing is changed there."""
-    yield from asyncio.run(_asked(config, channel, name, clock))
-
-
 async def _asked(config: Config, channel: Channel, name: str, clock: Clock) -> list[Check]:
+    """Return what a provider answers; nothing is sent, and nothing is changed there."""
     asks: Any = {"smtp": _ask_relay, "sendgrid": _ask_sendgrid, "twilio": _ask_twilio}[name]
     found: list[Check] = []
     try:

@@ -106,9 +106,9 @@ QUOTE = "put the sentence in quotes, or on its own lines after |"
 _NOT_IN_FILES = re.compile(FORBIDDEN.pattern + r"|\r(?!\n)")
 
 
-def parse(text: str, name: str, *, sentences: frozenset[str] = frozenset()) -> YamlDocument:
+def parse(text: str, name: str) -> YamlDocument:
     """Return the one document of `text`. Raises InputError with every fault of the text."""
-    document = examine(text, name, sentences=sentences)
+    document = examine(text, name)
     if document.faults:
         raise InputError(document.faults)
     return document

@@ -14,6 +14,7 @@ from commcast.ledger import tables
 from commcast.ledger.releases import merged_into
 from commcast.ledger.settle import is_dead
 from commcast.ledger.tables import (
+    HAS_MORE,
     IS_OPEN,
     IS_PENDING,
     IS_WRITTEN_ANEW,
@@ -34,10 +35,11 @@ def end_older_words(connection: Connection, broadcast: Broadcast, now: datetime)
     """Skip what `broadcast`, which opens now, replaces on its channel."""
     if not connection.execute(_broadcasts_before(broadcast).limit(1)).all():
         return  # saves looking through a list of a million readers
-    is_end = _is_end(connection, broadcast)
-    if is_end:
-        _spare_the_untold(connection, broadcast, now)
-    _supersede(connection, broadcast, now, everybody=is_end)
+    of_it = (_release.c.incident == broadcast.incident, _release.c.number == broadcast.number)
+    status = connection.execute(select(_release.c.status).where(*of_it)).scalar_one_or_none()
+    if status in END_STATUSES:
+        _spare_the_untold(connection, broadcast, status, now)
+    _supersede(connection, broadcast, now, everybody=status in END_STATUSES)
 
 
 def _supersede(connection: Connection, broadcast: Broadcast, now: datetime, *, everybody: bool) -> None:
@@ -62,13 +64,11 @@ def _supersede(connection: Connection, broadcast: Broadcast, now: datetime, *, e
 _REACHED = (Status.RESOLVED, Status.COMPLETED)
 
 
-def _spare_the_untold(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
+def _spare_the_untold(connection: Connection, broadcast: Broadcast, status: str, now: datetime) -> None:
     """Skip the end for people whose earlier messages all still wait: they were never told that it began.
 
     If nobody on the channel was, because its provider took nothing, a real end concerns them all.
     """
-    of_it = (_release.c.incident == broadcast.incident, _release.c.number == broadcast.number)
-    status = connection.execute(select(_release.c.status).where(*of_it)).scalar_one_or_none()
     # Those who sleep, or wait because others are told first, wait for no provider.
     waits_its_turn = and_(_delivery.c.attempts == 0, _delivery.c.not_before.is_not(None))
     knows = (_delivery.c.state.in_((*MAYBE_TOLD, State.HELD)), _delivery.c.doubted == 1, waits_its_turn)
@@ -119,11 +119,6 @@ def _broadcasts_before(broadcast: Broadcast) -> Select[tuple[int]]:
     of_same_update = (f.number == broadcast.number, f.id < broadcast.id, f.notice.like("holding:%"))
     older = or_(f.number < broadcast.number, and_(*of_same_update))
     return select(f.id).where(f.incident == broadcast.incident, f.channel == broadcast.channel, older)
-
-
-def _is_end(connection: Connection, broadcast: Broadcast) -> bool:
-    of_it = (_release.c.incident == broadcast.incident, _release.c.number == broadcast.number)
-    return connection.execute(select(_release.c.status).where(*of_it)).scalar_one_or_none() in END_STATUSES
 
 
 _composition = tables.composition
@@ -280,14 +275,8 @@ def read_composition(connection: Connection, composition: int) -> Composition:
 
 def open_broadcasts(connection: Connection, incident: str | None = None) -> tuple[Broadcast, ...]:
     """Return frozen broadcasts with deliveries that still wait or are claimed, oldest first."""
-    # In two halves, because each has its own index.
-    of_broadcast = select(_delivery.c.id).where(_delivery.c.broadcast == _frozen.c.id)
-    waiting = or_(
-        of_broadcast.where(IS_PENDING).exists(),
-        _frozen.c.id.in_(select(_delivery.c.broadcast).where(IS_OPEN)),
-    )
     wanted = [] if incident is None else [_frozen.c.incident == incident]
-    rows = connection.execute(select(_frozen).where(waiting, *wanted).order_by(_frozen.c.id))
+    rows = connection.execute(select(_frozen).where(HAS_MORE, *wanted).order_by(_frozen.c.id))
     return tuple(_from_row(row) for row in rows)
 
 

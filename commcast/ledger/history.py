@@ -248,7 +248,7 @@ def incident_history(connection: Connection, incident: str) -> History:
     for row in frozen:
         channel = Channel(row.channel)
         told_up_to[channel] = max(row.number, told_up_to.get(channel, 0))
-    stops, words = stops_in_force(connection, incident), _all_words(connection, incident)
+    stops, words = stops_in_force(connection, incident), what_was_said(connection, incident)
     said = tuple(each for each in words if _is_live(each))
     return History(
         releases=read_releases(connection, incident),
@@ -260,11 +260,6 @@ def incident_history(connection: Connection, incident: str) -> History:
         last_tick=last_tick(connection),
         correcting=bool(stops) and all(stop.is_for_correction for stop in stops),
     )
-
-
-def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
-    """Return what each audience was told on each channel, or may still be, oldest first."""
-    return tuple(each for each in _all_words(connection, incident) if _is_live(each))
 
 
 def _held_for_the_night(connection: Connection, incident: str) -> Iterator[Said]:
@@ -285,8 +280,11 @@ def _is_live(said: Said) -> bool:
     return said.heard or said.waits or said.held
 
 
-def _all_words(connection: Connection, incident: str) -> tuple[Said, ...]:
-    """Return the same, with words that reached nobody and wait for nobody: refused, or given up."""
+def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
+    """Return what each audience was told on each channel, or may still be, oldest first.
+
+    Also words that reached nobody and wait for nobody: refused, or given up.
+    """
     b, c = _broadcast.c, _composition.c
     of_these = select(_delivery.c.id).where(_delivery.c.composition == c.id)
     states = (MAYBE_TOLD, (State.PENDING, State.CLAIMED), (State.HELD,))

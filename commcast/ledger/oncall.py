@@ -1,4 +1,4 @@
-"""Handovers, pager calls, sent nudges, and ticks."""
+"""Handovers, pager calls, sent nudges, and ticks with the drafts they saw."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, and_, delete, func, insert, select, u
 
 from commcast.incidents.load import Judged
 from commcast.ledger import tables
-from commcast.ledger.tables import IS_FROZEN, IS_OPEN, IS_PENDING, fields_of, one_of
+from commcast.ledger.tables import HAS_PENDING, IS_FROZEN, IS_OPEN, fields_of, one_of
 from commcast.model.incident import END_STATUSES, Incident, Status, Update
 from commcast.model.release import ELSEWHERE, Release, digest, facts
 
@@ -167,9 +167,7 @@ _broadcast, _delivery, _judged = tables.frozen_broadcast, tables.delivery, table
 
 def unfinished_incidents(connection: Connection) -> frozenset[str]:
     """Return the incidents with a waiting, held or claimed delivery."""
-    pending = select(_broadcast.c.incident).where(
-        select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id, IS_PENDING).exists()
-    )
+    pending = select(_broadcast.c.incident).where(HAS_PENDING)
     others = select(_delivery.c.incident).where(IS_OPEN, IS_FROZEN)
     return frozenset(connection.execute(union(pending, others)).scalars())
 

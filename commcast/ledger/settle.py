@@ -1,4 +1,4 @@
-"""Records the outcomes of claimed deliveries, and paces each provider."""
+"""Records the outcomes of claimed deliveries, also of dead processes', and paces each provider."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ from commcast.model.message import Outcome, OutcomeKind
 
 # A longer pause is not believed, and neither is a time written before this machine's clock was set back.
 LONGEST_PAUSE = timedelta(hours=1, minutes=1)
-HORIZON = timedelta(
-    seconds=1
-)  # slots are given no further ahead, so that the next process gets its share soon
+# Slots are given no further ahead, so that the next process gets its share soon.
+HORIZON = timedelta(seconds=1)
 # No slot is given this far ahead: one that is was written before this machine's clock was set back.
 _CLOCK_WAS_WRONG = timedelta(seconds=30)
 

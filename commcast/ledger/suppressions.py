@@ -12,10 +12,9 @@ from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, sele
 
 from commcast.ledger import tables
 from commcast.ledger.tables import (
+    HAS_MORE,
     IN_FROZEN,
     IS_FROZEN,
-    IS_OPEN,
-    IS_PENDING,
     MAYBE_TOLD,
     WAITING,
     State,
@@ -215,14 +214,10 @@ def look_back(
 
 def _spoken(channel: str, now: datetime) -> Select[tuple[int, str, str]]:
     """Select the broadcasts to readers that are recent, or that still have something to send."""
-    open_ones = or_(
-        _broadcast.c.id.in_(select(_delivery.c.broadcast).where(IS_OPEN)),
-        select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id, IS_PENDING).exists(),
-    )
     return select(_broadcast.c.id, _broadcast.c.incident, _broadcast.c.notice).where(
         _broadcast.c.channel == channel,
         said_to_readers(_broadcast.c.incident),
-        or_(_broadcast.c.created_at > now - _BEGUN[Channel(channel)], open_ones),
+        or_(_broadcast.c.created_at > now - _BEGUN[Channel(channel)], HAS_MORE),
     )
 
 

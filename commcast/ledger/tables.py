@@ -339,6 +339,14 @@ IN_FROZEN: ColumnElement[bool] = and_(
 # reads the whole table.
 IS_PENDING: ColumnElement[bool] = delivery.c.state == literal_column("'pending'")
 IS_OPEN: ColumnElement[bool] = delivery.c.state.in_([literal_column("'claimed'"), literal_column("'held'")])
+# Of a broadcast that is joined: whether it has deliveries that wait, and whether any wait or are open.
+HAS_PENDING: ColumnElement[bool] = (
+    select(delivery.c.id).where(delivery.c.broadcast == frozen_broadcast.c.id, IS_PENDING).exists()
+)
+# In two halves, because each has its own index.
+HAS_MORE: ColumnElement[bool] = or_(
+    HAS_PENDING, frozen_broadcast.c.id.in_(select(delivery.c.broadcast).where(IS_OPEN))
+)
 
 # A text that promises another text: its readers get no email.
 IS_TEXT_PROMISE: ColumnElement[bool] = and_(

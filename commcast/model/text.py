@@ -1,4 +1,4 @@
-"""How many segments a text message takes; finds wrong wording in a text and corrects it."""
+"""How many segments a text message takes; look-alikes, quotes and wrong wording in a text."""
 
 from __future__ import annotations
 

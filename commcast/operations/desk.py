@@ -170,24 +170,21 @@ def make_plan(
     as_if_released: bool = False,
     late: bool = False,
     unaided: bool = False,
-    asked: bool = False,
     history: History | None = None,
 ) -> Plan:
     """Return what is due of an incident now; `as_if_released` also counts what nobody has released yet.
 
     With `present`, the ids of all incidents in the folder, its story is checked too (`check_story`).
-    `history` is what the ledger knows of it, if that was read a moment ago. `asked` means that a person has
-    said yes to it: then a review that waited goes. `unaided` is only what the ledger can say alone. Lists are
-    opened now, so that a missing or broken one is reported; they are read when the deliveries are.
-    Raises InputError.
+    `history` is what the ledger knows of it, if that was read a moment ago. `unaided` is only what the ledger
+    can say alone. Lists are opened now, so that a missing or broken one is reported; they are read when the
+    deliveries are. Raises InputError.
     """
-    asked = asked or as_if_released
     if ledger is None:
         history = history or History()
-        known = Snapshot(history, _planned(incident, history, as_if_released, asked))
+        known = Snapshot(history, _planned(incident, history, as_if_released))
     else:
         with ledger.read() as connection:
-            known = take_snapshot(connection, desk, incident, history, present, as_if_released, asked)
+            known = take_snapshot(connection, desk, incident, history, present, as_if_released)
     early = known.hold_before(desk.config) if known.history.said else None
     lines = due(incident, known.planned, desk.config, desk.now, late=late, early=early, unaided=unaided)
     if ledger is not None and not unaided:
@@ -209,14 +206,13 @@ def take_snapshot(
     history: History | None,
     present: Iterable[str] | None,
     as_if_released: bool,
-    asked: bool,
 ) -> Snapshot:
     """Return all that a plan needs of one incident, all of one moment. Raises InputError as `check_story`."""
     if history is None:
         history = incident_history(connection, incident.id)
     if present is not None:
         check_released(connection, desk, incident, history, present)
-    planned = _planned(incident, history, as_if_released, asked)
+    planned = _planned(incident, history, as_if_released)
     planned = with_earlier_words(connection, desk.config, incident, planned)
     into = incident.latest.merged_into
     return Snapshot(
@@ -229,9 +225,9 @@ def take_snapshot(
     )
 
 
-def _planned(incident: Incident, history: History, as_if_released: bool, asked: bool) -> History:
+def _planned(incident: Incident, history: History, as_if_released: bool) -> History:
     planned = _with_drafts(incident, history) if as_if_released else history
-    return replace(planned, asked=asked)
+    return replace(planned, asked=as_if_released)
 
 
 def with_newcomers(

@@ -134,19 +134,16 @@ def trend_table(trend: Trend) -> ReportTable:
     def row(start: str, audience: str, account: PromiseAccount) -> tuple[str, ...]:
         return (start, *([audience] if by_audience else []), *_cells(account))
 
-    rows = [
-        row(day_of(line.start), line.audience, line.account) for line in trend.lines if line.account.incidents
-    ]
-    empty = len(
-        {line.start for line in trend.lines} - {line.start for line in trend.lines if line.account.incidents}
-    )
+    filled = [line for line in trend.lines if line.account.incidents]
+    rows = [row(day_of(line.start), line.audience, line.account) for line in filled]
+    empty = len({line.start for line in trend.lines} - {line.start for line in filled})
     rows.append(row("all", "all", trend.total))
     note = (
         "What built trust: promises kept, and ends in time (by the latest time we named). "
         "What cost trust: downtime, broken promises, corrections of what was wrong, texts at night."
-        + f" Not shown: {many(empty, trend.per)} without an incident."
-        * bool(empty)
     )
+    if empty:
+        note += f" Not shown: {many(empty, trend.per)} without an incident."
     return ReportTable(title, head, tuple(rows), note, small=False)
 
 

@@ -128,6 +128,7 @@ def test_each_audience_and_what_it_was_promised(ledger: Ledger) -> None:
         Said("update:1", 1, Channel.EMAIL, "customers", NOW, by, (), True),
         Said("update:1", 1, Channel.SMS, "customers", NOW, by, (by,), True),
         Said("update:2", 2, Channel.EMAIL, "customers", NOW, None, (), heard=False, waits=True),
+        Said("update:3", 3, Channel.EMAIL, "customers", NOW, by, (), heard=False),
     ]
 
 
