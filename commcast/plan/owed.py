@@ -51,9 +51,8 @@ def owed_to(audience: str, said: Sequence[Said], newest: NewestRelease, first: t
     """Yield what one audience is owed. `said` is all that was sent to it, in order, whoever it reached.
 
     While it has reached nobody, the first word is owed within `first` of the time when it was to be sent;
-    also by text alone, since some may get only texts.
-    Any newer notice keeps a promise. What a text promised to readers who only get texts is kept by a newer
-    text. Readers for whom the newest notice is still pending have the promise of the one before: that one is
+    also by text alone, since some may get only texts. Any newer notice keeps a promise. What a text promised
+    to readers who only get texts is kept by a newer text. Readers for whom the newest notice is still pending have the promise of the one before: that one is
     open as well. The end settles a promise once it is told, and at once if nobody is left to be told.
     """
     heard = [each for each in said if each.heard]
@@ -62,7 +61,7 @@ def owed_to(audience: str, said: Sequence[Said], newest: NewestRelease, first: t
         if unheard and not newest.elsewhere and (not newest.is_end or any(each.waits for each in unheard)):
             yield Owed(audience, Word.FIRST, min(each.at for each in said) + first)
         return
-    for channel in {each.channel for each in said} - {each.channel for each in heard}:
+    for channel in sorted({each.channel for each in said} - {each.channel for each in heard}):
         unheard = [each for each in said if each.channel is channel]
         if any(each.waits for each in unheard):
             yield Owed(audience, Word.FIRST, min(each.at for each in unheard) + first)
