@@ -400,11 +400,14 @@ def test_without_its_ledger_or_over_an_old_copy_a_desk_is_not_said_to_be_calm(fo
     path.write_bytes(old)
     for asked in ((), ("--overdue",), ("--json",)):
         status_at(four, *asked, expect=3, minutes=60)
+    run("tick", "--dry-run", folder=four.folder, expect=3)
     path.unlink()
     lines = status_at(four, expect=3, minutes=60)
     assert "draft" not in " ".join(lines)
     assert lines[1].split()[:4] == ["pay7", "1", "unknown", "never"]
     status_at(four, "--overdue", expect=3, minutes=60)
+    assert "there is no ledger" in json.loads("\n".join(status_at(four, "--json", expect=3)))["doubt"]
+    assert "there is no ledger" in run("tick", "--dry-run", folder=four.folder, expect=3).stderr
 
 
 def test_each_audience_has_what_it_was_told_and_its_own_promise(four: Bench) -> None:
