@@ -26,7 +26,7 @@ from commcast.cli.options import (
 )
 from commcast.cli.outcomes import tell_signal, trouble_document
 from commcast.cli.output import going_on_unread, picked, say, show, show_json, show_prose
-from commcast.cli.present import NAMES, notice_in_words
+from commcast.cli.present import NAMES, clock_in, notice_in_words
 from commcast.cli.progress import ProgressBar, story_in_words
 from commcast.cli.session import desk_to_read, desk_to_work, worker_for
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
@@ -392,8 +392,8 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
                 show_prose(line)
             tell_signal(incident.removeprefix(OWN_STORY), delivered)
         for incident, late in ticked.late.items():
-            since = min(each.by for each in late).astimezone(desk.config.zone)
-            words = f"{incident}: late since {since:%H:%M %Z}; see: commcast status --overdue"
+            since = clock_in(desk.config.zone, min(each.by for each in late), desk.now)
+            words = f"{incident}: late since {since}; see: commcast status --overdue"
             talk.faults(words, f"late:{incident}")
     return code
 
