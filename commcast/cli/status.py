@@ -28,8 +28,9 @@ from commcast.cli.present import NAMES
 from commcast.cli.progress import per_second
 from commcast.cli.session import desk_to_read
 from commcast.cli.status_text import Line, as_document, last_tick_line, lines_of, warnings
-from commcast.errors import CommcastError, ExitCode, InputError, LedgerError
+from commcast.errors import CommcastError, ExitCode, InputError
 from commcast.files import sign_of
+from commcast.model.history import way_on
 from commcast.operations.status import DeskStatus, read_status
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ def status(
         show_json("status", as_document(found))
     elif found.overdue or not overdue:
         _show(found)
-    if found.doubt and not found.has_ledger:
-        raise LedgerError(found.doubt)
-    if found.doubt:  # it was said when the ledger was opened
+    if found.doubt:
+        if not found.has_ledger:  # else it was said when the ledger was opened
+            say(found.doubt)
         raise typer.Exit(ExitCode.LEDGER)
     if overdue and found.overdue:
         is_first = all(each.is_draft for each in found.histories)
@@ -107,6 +108,8 @@ def _way_out(found: DeskStatus) -> str:
     name = late[0].id if len(late) == 1 else "ID"
     if all(each.is_draft for each in late):
         return f"a draft waits for a yes: commcast send {name}"
+    if all(each.stopped_by for each in late):
+        return f"{late[0].stopped_by} stopped it; go on with: {way_on(name, late[0].stopped_by)}"
     if any(each.counts.get("pending") for each in late):
         return f"one is written but still pending: commcast send {name}, commcast doctor --connect"
     if all(each.status in _PLANNED for each in late):

@@ -223,6 +223,7 @@ def as_document(found: DeskStatus) -> dict[str, Any]:
         "last_tick": found.ticks.last,
         "ticks": _ticks_document(found.ticks.drift),
         "overdue": list(found.overdue),
+        "doubt": found.doubt or None,
         "broken": dict(found.broken),
         "pauses": dict(found.pauses),
         "sending": [_sending_document(each) for each in found.sending],

@@ -26,7 +26,7 @@ from commcast.cli.options import (
 )
 from commcast.cli.outcomes import tell_signal, trouble_document
 from commcast.cli.output import going_on_unread, picked, say, show, show_json, show_prose
-from commcast.cli.present import NAMES, notice_in_words
+from commcast.cli.present import NAMES, clock_in, notice_in_words
 from commcast.cli.progress import ProgressBar, story_in_words
 from commcast.cli.session import desk_to_read, desk_to_work, worker_for
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
@@ -137,8 +137,12 @@ def show_foreseen(folder: Path | None, now: datetime, as_json: bool) -> ExitCode
     Raises what opening a desk raises, and InputError if there are no files.
     """
     from commcast.operations.dry_run import Foreseen, foresee
+    from commcast.operations.status import doubt_of
 
     with desk_to_read(folder, now) as (desk, ledger):
+        doubt = doubt_of(desk, ledger)
+        if doubt and ledger is None:
+            raise LedgerError(doubt)
         found = foresee(desk, ledger) if ledger is not None else Foreseen()
     if as_json:
         show_json("tick-dry-run", _document(found))
@@ -147,7 +151,7 @@ def show_foreseen(folder: Path | None, now: datetime, as_json: bool) -> ExitCode
             show_prose(line)
         for line in _faults_in_words(found.errors):
             say(line)
-    return gravest(error.exit_code for error in found.errors.values())
+    return gravest([*(error.exit_code for error in found.errors.values()), *[ExitCode.LEDGER] * bool(doubt)])
 
 
 def _lines(found: Foreseen) -> Iterator[str]:
@@ -387,6 +391,10 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
             for line in news if _has_happened(delivered) else talk.news(news, incident):
                 show_prose(line)
             tell_signal(incident.removeprefix(OWN_STORY), delivered)
+        for incident, late in ticked.late.items():
+            since = clock_in(desk.config.zone, min(each.by for each in late), desk.now)
+            words = f"{incident}: late since {since}; see: commcast status --overdue"
+            talk.faults(words, f"late:{incident}")
     return code
 
 

@@ -30,7 +30,7 @@ class Overview:
     `parts` has, by audience, what was sent to it, in order; `told_at` is when somebody was last told,
     `first_told_at` when the first words that reached anybody were frozen. `counts` are the deliveries by
     state, `receipts` the accepted ones by what their provider said later. `elsewhere` says that this ledger
-    didn't send the newest release.
+    didn't send the newest release, `began_elsewhere` that it didn't send the first.
     """
 
     incident: str
@@ -45,6 +45,7 @@ class Overview:
     counts: Counter[str] = field(default_factory=Counter)
     receipts: Counter[str] = field(default_factory=Counter)
     stopped_by: str = ""
+    began_elsewhere: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -179,6 +180,8 @@ def _later(one: datetime | None, other: datetime | None) -> datetime | None:
 
 
 def _newest_releases(connection: Connection) -> dict[str, Overview]:
+    release = tables.release.c
+    before = set(connection.scalars(select(release.incident).where(release.how == ELSEWHERE)))
     return {
         row.incident: Overview(
             incident=row.incident,
@@ -187,6 +190,7 @@ def _newest_releases(connection: Connection) -> dict[str, Overview]:
             severity=row.severity,
             number=row.number,
             elsewhere=row.how == ELSEWHERE,
+            began_elsewhere=row.incident in before,
         )
         for row in connection.execute(newest_releases())
     }

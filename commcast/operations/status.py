@@ -163,7 +163,7 @@ def read_status(
 
     desk = with_releases(desk, ledger)
     loaded = load(desk) if load else load_incidents(desk.config, desk.now, released_at=desk.released_at)
-    known = replace(_known(ledger, desk.now, loaded.ids), doubt=_doubt(desk, ledger))
+    known = replace(_known(ledger, desk.now, loaded.ids), doubt=doubt_of(desk, ledger))
     histories = _histories(desk.config, loaded, known)
     if incident is not None:
         histories = [each for each in histories if each.id == incident]
@@ -183,7 +183,7 @@ def read_status(
     )
 
 
-def _doubt(desk: Desk, ledger: Ledger | None) -> str:
+def doubt_of(desk: Desk, ledger: Ledger | None) -> str:
     """Return why this desk's ledger cannot be trusted; a desk that never had one needs none."""
     from commcast.ledger.location import check_file
     from commcast.ledger.store import ledger_path
@@ -258,7 +258,7 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgr
         made,
         drafts=drafts,
         began=incident.started if incident.started_written else drafted,
-        first_due=None if made.elsewhere else first_word_by(incident, config, drafted),
+        first_due=None if overview and overview.began_elsewhere else first_word_by(incident, config, drafted),
         duty=duty,
     )
 

@@ -32,7 +32,7 @@ from commcast.model.incident import Incident
 from commcast.model.message import OutcomeKind
 from commcast.model.oncall import Handover, OnDuty, on_duty_for
 from commcast.model.release import drafts
-from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due, provider_nudge
+from commcast.oncall.nudges import Nudge, Why, broken_file_nudge, handing_nudges, nudges_due, provider_nudge
 from commcast.operations.desk import (
     Desk,
     Plan,
@@ -118,7 +118,7 @@ class Round:
                 self.errors[incident.path] = InputError(faults)
             elif not incident.latest.is_end:  # it was written down and never released
                 self._nudge(draft := Plan(incident, History(), (), ()), actions)
-                self._judge(draft)
+                self._judge(draft, actions)
             if actions.is_interrupted:
                 return
         self._without_file(actions)
@@ -150,7 +150,7 @@ class Round:
             self._nudge(plan, actions)
             if not actions.is_interrupted:
                 self._send(plan, actions)
-            self._judge(plan)
+            self._judge(plan, actions)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as error:
@@ -184,8 +184,8 @@ class Round:
             about = provider if done.waiting else f"{provider}:some"
             self._nudge(plan, actions, provider_nudge(name, about, number, said, refuses))
 
-    def _judge(self, plan: Plan) -> None:
-        """Note what is late now: what was sent a moment ago is no longer owed."""
+    def _judge(self, plan: Plan, actions: Actions) -> None:
+        """Note what is late now, and nudge about whom nobody reached: what was just sent is neither."""
         history, now = plan.history, self.desk.now
         if history.releases and plan.incident.id not in self.quiet:
             history = read_history(self.ledger, plan.incident.id)
@@ -193,6 +193,8 @@ class Round:
         all_owed = owed(plan.incident, history, self.desk.config, drafted)
         if late := [each for each in all_owed if each.is_late(now)]:
             self.late[plan.incident.id] = late
+        if not actions.is_interrupted:
+            self._nudge(replace(plan, history=history), actions, is_sent=True)
 
     def _keep_promises(self, incident: str, error: InputError, actions: Actions) -> None:
         """Keep what was promised of an incident whose file, lists or templates are wrong; nudge its people.
@@ -206,7 +208,7 @@ class Round:
             self._nudge(plan, actions, broken_file_nudge(plan.incident, str(error), where))
         self._from_ledger(incident, plan, actions)
         if plan is not None:
-            self._judge(plan)
+            self._judge(plan, actions)
 
     def _from_ledger(self, incident: str, plan: Plan | None, actions: Actions) -> None:
         """Send what the ledger alone can say of an incident; what is wrong with that stops no other."""
@@ -223,14 +225,18 @@ class Round:
             if str(worse) != str(self.errors.get(path)):
                 self.errors[f"{path} (from the ledger)" if path in self.errors else path] = worse
 
-    def _nudge(self, plan: Plan, actions: Actions, *more: Nudge) -> None:
-        """Nudge an incident's people first: a long broadcast must not delay that."""
+    def _nudge(self, plan: Plan, actions: Actions, *more: Nudge, is_sent: bool = False) -> None:
+        """Nudge an incident's people first: a long broadcast must not delay that.
+
+        Only who reached nobody is known when all `is_sent`.
+        """
         given, taken = self._given_and_taken(plan.incident.id)
         incident, config, now = plan.incident, self.desk.config, self.desk.now
         drafted = {number: self.drafts.get(f"{incident.path}:{number}", now) for number in plan.drafts}
         nudges = nudges_due(incident, plan.history, plan.lines, config, now, drafted=drafted, nudged=given)
-        handed = handing_nudges(incident, taken, config, now, nudged=given)
-        wanted = [*(each for each in more if each.id not in given), *handed, *nudges]
+        handed = () if is_sent else handing_nudges(incident, taken, config, now, nudged=given)
+        now_due = [each for each in nudges if (each.why is Why.UNTOLD) == is_sent]
+        wanted = [*(each for each in more if each.id not in given), *handed, *now_due]
         if wanted:
             self.has_acted = True
             try:

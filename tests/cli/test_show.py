@@ -26,6 +26,7 @@ from commcast.config.load import load_config
 from commcast.incidents import load
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import offer, take
+from commcast.ledger.releases import record_history
 from commcast.ledger.store import ledger_path
 from commcast.ledger.tables import stamp
 from commcast.model.message import Blame, Outcome, OutcomeKind
@@ -400,11 +401,32 @@ def test_without_its_ledger_or_over_an_old_copy_a_desk_is_not_said_to_be_calm(fo
     path.write_bytes(old)
     for asked in ((), ("--overdue",), ("--json",)):
         status_at(four, *asked, expect=3, minutes=60)
+    run("tick", "--dry-run", folder=four.folder, expect=3)
     path.unlink()
     lines = status_at(four, expect=3, minutes=60)
     assert "draft" not in " ".join(lines)
     assert lines[1].split()[:4] == ["pay7", "1", "unknown", "never"]
     status_at(four, "--overdue", expect=3, minutes=60)
+    assert "there is no ledger" in json.loads("\n".join(status_at(four, "--json", expect=3)))["doubt"]
+    assert "there is no ledger" in run("tick", "--dry-run", folder=four.folder, expect=3).stderr
+
+
+def test_a_tick_says_what_is_late_and_a_stop_how_to_go_on(four: Bench) -> None:
+    four.send()
+    four.stop()
+    ticked = run("tick", folder=four.folder, expect=5)  # nobody can be nudged
+    assert "pay7: late since 21 Nov" in ticked.stderr
+    late = run("status", "--overdue", folder=four.folder, expect=4)
+    assert "stopped it; go on with: commcast resume pay7" in in_one(late.stderr)
+
+
+def test_what_an_adopted_ledger_did_not_send_first_is_not_called_late(four: Bench) -> None:
+    with four.ledger.write() as connection:
+        record_history(connection, [four.incident()], "dana", four.now)
+    four.later(minutes=30)
+    four.append("incidents/pay7.yaml", update_text(four.now, issue="It is all of Europe."))
+    four.send()
+    assert "the first word came" not in " ".join(status_at(four))
 
 
 def test_each_audience_has_what_it_was_told_and_its_own_promise(four: Bench) -> None:

@@ -459,6 +459,14 @@ def test_a_detail_names_nobody(text: str, code: str, stage: S) -> None:
     assert len(detail) < 300
 
 
+def test_why_no_connection_came_about_is_said_in_the_same_words_whoever_is_first_in_line() -> None:
+    """Else a tick under cron says it every minute as if it were new."""
+    down = Answer(S.CONNECT, "unreachable", "Connect call failed ('10.0.0.1', 25)")
+    named = [replace(email(1), to=Mailbox(f"team-{i}@private.example", f"Call {i}")) for i in (0, 1, 25)]
+    (detail,) = {smtp_outcomes.outcome(1, each, down, "login").detail for each in named}
+    assert "10.0.0.1" in detail
+
+
 @BOTH_ROADS
 def test_a_server_that_repeats_our_password_is_not_quoted() -> None:
     script = Script({"rcpt": [f"550 5.1.1 I know {PASSWORD}"], "dot": [f"250 Ok: queued as {PASSWORD}"]})

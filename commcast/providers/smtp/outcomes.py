@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from commcast.model.message import Blame, Email, Outcome, OutcomeKind
+from commcast.model.message import Blame, Email, Mailbox, Outcome, OutcomeKind
 
 _READ = 1000  # characters of a server's text that are looked at
 _LONGEST_TEXT = 120  # characters of a server's text that we keep
@@ -179,14 +179,16 @@ def _detail(rule: Rule, email: Email, answer: Answer, user: str) -> str:
     code = answer.said if answer.said[0].isdigit() else ""
     words = ""
     if answer.stage is not SmtpStage.AUTH:  # the reply to a login may contain it
-        words = _harmless(answer.text.removeprefix(code.partition(" ")[2]), email, user)
+        # Why no connection came about, this machine says: the same whoever is first in line.
+        to = email.to if code or answer.stage not in OPENING else None
+        words = _harmless(answer.text.removeprefix(code.partition(" ")[2]), to, email.sender, user)
     said = ": ".join(filter(None, (code, words)))
     return f"{rule.words} ({said})" if said else rule.words
 
 
-def _harmless(text: str, email: Email, user: str) -> str:
+def _harmless(text: str, to: Mailbox | None, sender: Mailbox, user: str) -> str:
     """Return a server's text without control characters, addresses, long codes and parts of known names."""
-    known = f"{email.to.address} {email.to.name} {email.sender.address} {user}"
+    known = f"{to.address} {to.name} {sender.address} {user}" if to else f"{sender.address} {user}"
     secret = {part.casefold() for part in re.split(r"[\W_]+", known)}
     shown = re.sub(r"\S*(?:@|%40)\S*", "*", text[:_READ])
     shown = re.sub(r"[^ -~]+", " ", shown)
