@@ -52,8 +52,9 @@ def owed_to(audience: str, said: Sequence[Said], newest: NewestRelease, first: t
 
     While it has reached nobody, the first word is owed within `first` of the time when it was to be sent;
     also by text alone, since some may get only texts. Any newer notice keeps a promise. What a text promised
-    to readers who only get texts is kept by a newer text. Readers for whom the newest notice is still pending have the promise of the one before: that one is
-    open as well. The end settles a promise once it is told, and at once if nobody is left to be told.
+    to readers who only get texts is kept by a newer text. Readers for whom the newest notice is still pending
+    have the promise of the one before: that one is open as well. The end settles a promise once it is told,
+    and at once if nobody is left to be told.
     """
     heard = [each for each in said if each.heard]
     if not heard:
