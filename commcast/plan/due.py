@@ -50,12 +50,15 @@ def _update_notice(
 ) -> Notice:
     """Return the notice of an update: an email admits broken promises, a text knows whether it is routine.
 
-    Only emails promise everybody a time; a text admits only what texts promised.
+    Only emails promise everybody a time; a text admits only what texts promised. What was texted before this
+    ledger began is unknown, and some may have been promised a text: until it texted one, none is routine.
     """
     notice, sms = notice_of(incident, update, channel, history, config), config.channels.sms
     if channel is Channel.EMAIL:
         return replace(notice, broken=broken_promises(history, channel, notice.audiences, now))
-    return replace(notice, is_plain=sms is not None and notice.events.isdisjoint(sms.events))
+    is_first_here = notice.told_elsewhere and not notice.is_end and channel not in history.told_up_to
+    is_plain = sms is not None and not is_first_here and notice.events.isdisjoint(sms.events)
+    return replace(notice, is_plain=is_plain)
 
 
 def with_held(lines: Iterable[Due], held: Mapping[tuple[str, Channel], tuple[int, int]]) -> tuple[Due, ...]:

@@ -474,9 +474,7 @@ class Night(RuleBasedStateMachine):
     def _waits_too_long(self, address: str) -> bool:
         heard = [left for left in self.left if left.to == address and left.arrived]
         promised = heard[-1].promised if heard else None
-        # A new ledger does not know who was promised a text: the next update is owed by email alone.
-        is_forgotten_by_adoption = bool(self.age) and address.startswith("+")
-        return bool(promised and promised + timedelta(minutes=1) <= self.now and not is_forgotten_by_adoption)
+        return bool(promised and promised + timedelta(minutes=1) <= self.now)
 
     def _forgotten(self) -> list[str]:
         """Return whose newest row was given up though nothing newer went to them and nothing waits."""
@@ -488,10 +486,13 @@ class Night(RuleBasedStateMachine):
         for channel, key, state, reason in rows:
             newest[channel, key] = (state, reason)
         fair = ("opted out", "suppressed", "hears nothing", "refused", "as many messages")
+        # A text is not written anew to a reader whose email is.
+        mailed = {ANN_SMS} if any(left.to == ANN and left.arrived for left in self.left) else set()
         return [
             f"{key}: {reason}"
             for (_, key), (state, reason) in newest.items()
-            if state == "skipped" and key not in self.left_lists and not any(each in reason for each in fair)
+            if state == "skipped" and key not in self.left_lists | mailed
+            if not any(each in reason for each in fair)
         ]
 
 

@@ -68,6 +68,8 @@ def begun(notice: str, channel: Channel) -> History:
 
 Line = tuple[bool, str] | None
 OLD_HISTORY = History(values.released(OVER, 1, how="elsewhere") | values.released(OVER, 2))
+PLAIN_AFTER_OLD = History(values.released(TWO, 1, how="elsewhere") | values.released(TWO, 2))
+PLAIN_AND_TEXTED = replace(PLAIN_AFTER_OLD, told_up_to={Channel.SMS: 1})
 IS_PLAIN = (True, "update 2, released"), (False, "routine updates do not go by SMS")
 DUE: dict[str, tuple[Incident, History, Line, Line]] = {
     "nobody released it": (BEGUN, History(), None, None),
@@ -77,6 +79,8 @@ DUE: dict[str, tuple[Incident, History, Line, Line]] = {
     "told elsewhere": (BEGUN, standing_of(BEGUN, 1, how="elsewhere"), ELSEWHERE, ELSEWHERE),
     "what follows old history is no first": (OVER, OLD_HISTORY, ENDED, ENDED),
     "a plain update is mailed and not texted": (TWO, standing_of(TWO, 1, 2, told=1), *IS_PLAIN),
+    "the first text after old history is not plain": (TWO, PLAIN_AFTER_OLD, *(IS_PLAIN[0],) * 2),
+    "once texted from here, plain updates are plain again": (TWO, PLAIN_AND_TEXTED, *IS_PLAIN),
     "its mails were begun": (OVER, begun("update:2", Channel.EMAIL), SENT, ENDED),
     "its texts were begun": (OVER, begun("update:2", Channel.SMS), ENDED, SENT),
     "an earlier one was begun": (OVER, begun("update:1", Channel.SMS), ENDED, ENDED),
@@ -96,8 +100,9 @@ def test_only_the_newest_released_update_is_due_once_on_each_channel_and_its_lin
     assert all(line.notice.told_elsewhere for line in due(OVER, OLD_HISTORY, CONFIG, AT))
     # An event that is not wanted by text is only mailed.
     config = config_of(channels={"email": {"from": "a@acme.example"}, "sms": {"events": ["first"]}})
-    by_event = lines(OVER, standing_of(OVER, 1, 2, told=1), config=config)
-    assert {channel: is_due for channel, (is_due, _) in by_event.items()} == {"email": True, "sms": False}
+    for history in (standing_of(OVER, 1, 2, told=1), OLD_HISTORY):
+        by_event = lines(OVER, history, config=config)
+        assert {channel: is_due for channel, (is_due, _) in by_event.items()} == {"email": True, "sms": False}
 
 
 def test_an_update_older_than_its_own_promise_is_stale_unless_sent_late() -> None:
