@@ -17,7 +17,7 @@ from commcast.ledger.store import Ledger
 from commcast.model.history import NOBODY_KNOWS
 from commcast.model.incident import Channel, Incident
 from commcast.model.oncall import OnDuty
-from commcast.oncall.nudges import Nudge
+from commcast.oncall.nudges import Nudge, Why
 from commcast.operations.desk import Desk, Plan
 from commcast.operations.held import reason_to_drop, writer_of
 from commcast.operations.tick import make_round, read_snapshot
@@ -115,5 +115,7 @@ class _Notes:
 
     def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
         for nudge in nudges:
+            if nudge.why is Why.UNTOLD:
+                continue  # what would go is taken as told: nobody can know yet whether a provider takes it
             people = tuple(each.name for each in whom(self.desk, on_duty, nudge, os.environ))
             self.foreseen.waking.append(Waking(incident.id, nudge, people))
