@@ -486,8 +486,9 @@ class Night(RuleBasedStateMachine):
         for channel, key, state, reason in rows:
             newest[channel, key] = (state, reason)
         fair = ("opted out", "suppressed", "hears nothing", "refused", "as many messages")
-        # A text is not written anew to a reader whose email is.
-        mailed = {ANN_SMS} if any(left.to == ANN and left.arrived for left in self.left) else set()
+        # A text is not written anew to a reader whose email is, nor if that is unknown: it is seen as that.
+        handed = {left.to for left in self.left} | {address for _, address in self.maybe}
+        mailed = {ANN_SMS} if ANN in handed else set()
         return [
             f"{key}: {reason}"
             for (_, key), (state, reason) in newest.items()
