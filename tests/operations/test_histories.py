@@ -448,7 +448,7 @@ class Night(RuleBasedStateMachine):
     def nobody_hears_the_end_of_what_they_never_heard_of(self) -> None:
         if self.adopted:
             return  # told elsewhere
-        first = self.left[0].at if self.left else None
+        first = next((left.at for left in self.left if left.to != SAM), None)
         known: set[str] = set()
         for number, left in enumerate(self.left):
             known |= {address for after, address in self.maybe if after <= number}
