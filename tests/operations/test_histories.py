@@ -448,7 +448,7 @@ class Night(RuleBasedStateMachine):
     def nobody_hears_the_end_of_what_they_never_heard_of(self) -> None:
         if self.adopted:
             return  # told elsewhere
-        first = self.left[0].at if self.left else None
+        first = next((left.at for left in self.left if left.to != SAM), None)
         known: set[str] = set()
         for number, left in enumerate(self.left):
             known |= {address for after, address in self.maybe if after <= number}
@@ -486,8 +486,9 @@ class Night(RuleBasedStateMachine):
         for channel, key, state, reason in rows:
             newest[channel, key] = (state, reason)
         fair = ("opted out", "suppressed", "hears nothing", "refused", "as many messages")
-        # A text is not written anew to a reader whose email is.
-        mailed = {ANN_SMS} if any(left.to == ANN and left.arrived for left in self.left) else set()
+        # A text is not written anew to a reader whose email is, nor if that is unknown: it is seen as that.
+        handed = {left.to for left in self.left} | {address for _, address in self.maybe}
+        mailed = {ANN_SMS} if ANN in handed else set()
         return [
             f"{key}: {reason}"
             for (_, key), (state, reason) in newest.items()
