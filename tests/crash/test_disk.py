@@ -344,7 +344,7 @@ def test_of_a_restored_ledger_nothing_is_sent_twice(what: str, desk: Desk, runs:
     looked_at = every_byte(desk.folder)
     for command in (("status",), ("tick", "--dry-run"), ("log", "pay7"), ("send", "pay7", "--dry-run")):
         ended = runs.do(desk.folder, *command)
-        assert ended.code == (3 if command == ("status",) else 0), ended.said
+        assert ended.code == (3 if command[0] in {"status", "tick"} else 0), ended.said
         assert RESTORED in ended.said
     assert runs.do(desk.folder, "doctor", "--adopt-ledger").code == 5
     assert every_byte(desk.folder) == looked_at
