@@ -67,12 +67,14 @@ _REACHED = (Status.RESOLVED, Status.COMPLETED)
 def _spare_the_untold(connection: Connection, broadcast: Broadcast, status: str, now: datetime) -> None:
     """Skip the end for people whose earlier messages all still wait: they were never told that it began.
 
-    If nobody on the channel was, because its provider took nothing, a real end concerns them all.
+    If nobody at all was, because providers took nothing, a real end concerns them all.
     """
+    f = _frozen.c
+    before = select(f.id).where(f.incident == broadcast.incident, f.number < broadcast.number)
     # Those who sleep, or wait because others are told first, wait for no provider.
     waits_its_turn = and_(_delivery.c.attempts == 0, _delivery.c.not_before.is_not(None))
     knows = (_delivery.c.state.in_((*MAYBE_TOLD, State.HELD)), _delivery.c.doubted == 1, waits_its_turn)
-    is_known = select(_delivery.c.id).where(*_earlier(broadcast), or_(*knows)).limit(1)
+    is_known = select(_delivery.c.id).where(_delivery.c.broadcast.in_(before), or_(*knows)).limit(1)
     if status in _REACHED and connection.execute(is_known).first() is None:
         return
     ways_of_release = select(_release.c.how).where(_release.c.incident == broadcast.incident)

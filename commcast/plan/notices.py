@@ -158,21 +158,19 @@ def notice_of(
         next_update_by=promises(config, incident, update),
         wrong_words=tuple(each for each in history.wrong_words if each.channel is channel),
         merged=history.merged if update.is_end else (),
-        strangers=_strangers(update, history, channel),
+        strangers=_strangers(update, history),
     )
 
 
-def _strangers(update: Update, history: History, channel: Channel) -> frozenset[Level]:
+def _strangers(update: Update, history: History) -> frozenset[Level]:
     """Return the levels at which readers who know nothing yet hear of this end.
 
     What was withdrawn concerns nobody who never heard of it. What is over when first told concerns all:
-    nobody wrote in time, or the channel's provider took none of the words that wait there.
+    nobody wrote in time, or providers took none of the words that wait.
     """
     if update.status not in (Status.RESOLVED, Status.COMPLETED):
         return frozenset()
-    earlier = [said for said in history.said if said.number < update.number]
-    here = [said for said in earlier if said.channel is channel]
-    is_first_word = not any(said.heard for said in here or earlier)
+    is_first_word = not any(said.heard and said.number < update.number for said in history.said)
     return frozenset(Level) if is_first_word else frozenset({Level.END})
 
 
