@@ -467,7 +467,9 @@ class Night(RuleBasedStateMachine):
         if self.is_over:
             return
         out = {key for (key,) in self.rows("select key from suppression")}
-        late = [to for to in {left.to for left in self.left} - {SAM} - out if self._waits_too_long(to)]
+        # Whoever was taken off a list is only owed the end.
+        told = {left.to for left in self.left} - {SAM} - out - self.left_lists
+        late = [to for to in told if self._waits_too_long(to)]
         forgotten = [] if late else self._forgotten()
         assert not (late or forgotten) or self.is_overdue(), (late, forgotten)
 
