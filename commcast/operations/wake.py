@@ -17,7 +17,6 @@ from commcast.delivery.worker import Delivered, Worker
 from commcast.ledger.oncall import begin_call, end_call, failures
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
-from commcast.masking import hide, masked
 from commcast.model.incident import Channel, Incident, View
 from commcast.model.oncall import OnDuty
 from commcast.oncall.nudge_text import command_document, headline, nudge_context
@@ -26,6 +25,7 @@ from commcast.oncall.people import Reach, reach
 from commcast.operations.desk import Desk
 from commcast.plan.notices import Notice, NoticeKind
 from commcast.plan.readers import SEND
+from commcast.providers.masking import hide, masked
 from commcast.rendering.compose import Envelope, ReaderGroup, renderer_for
 from commcast.rendering.templates import Templates, shipped_templates
 

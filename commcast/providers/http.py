@@ -28,9 +28,9 @@ from yarl import URL
 
 from commcast.config.settings import CONFIG_NAME, is_loopback
 from commcast.errors import Fault, ProviderError, TryAgain
-from commcast.masking import masked
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers.base import Refused
+from commcast.providers.masking import masked
 
 LONGEST_BODY = 8 << 20  # bytes of an answer that are read; a longer one counts as garbage
 LONGEST_TALK = (1 << 30, 3600.0)  # bytes of all answers, and seconds, that reading records may take

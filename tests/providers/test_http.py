@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commcast import masking
 from commcast.errors import ConfigError, TryAgain
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers import http as ours
+from commcast.providers import masking
 from commcast.providers.base import Refused
 from commcast.providers.http import Connections, Doubts, HttpAnswer, NoAnswer, Turns, retry_after
 from tests.providers.contract import BOUNDED

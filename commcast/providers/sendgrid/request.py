@@ -18,9 +18,9 @@ import sendgrid
 
 from commcast.config.settings import SendGridProvider
 from commcast.errors import ProviderError
-from commcast.masking import hide
 from commcast.model.message import Delivery, Outcome, OutcomeKind
 from commcast.providers.http import Connections, HttpAnswer, secret_faults
+from commcast.providers.masking import hide
 from commcast.providers.sendgrid.letter import Cut, ReaderView, SplitEmail, letter_of
 
 # Limits of mail/send: at most 1,000 personalizations, under 30 MB, 10,000 bytes of substitutions per person.

@@ -13,9 +13,9 @@ import aiosmtplib
 
 from commcast.config.settings import CONFIG_NAME, SmtpProvider
 from commcast.errors import Fault, ProviderError
-from commcast.masking import hide
 from commcast.model.incident import Channel
 from commcast.model.message import Delivery, Email, Outcome
+from commcast.providers.masking import hide
 from commcast.providers.smtp.connection import Batch, Connection, Letter
 from commcast.providers.smtp.opening import Opening, trouble
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, outcome

@@ -11,9 +11,9 @@ from typing import Protocol, Self, cast
 
 import aiosmtplib
 
-from commcast.masking import masked
 from commcast.model.message import NOT_BEGUN, Delivery, Email, Outcome, OutcomeKind
 from commcast.providers import mime
+from commcast.providers.masking import masked
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, accepted, outcome, reply_line
 
 

@@ -11,9 +11,9 @@ import aiosmtplib
 
 from commcast.config.settings import SmtpProvider, is_loopback
 from commcast.errors import TryAgain
-from commcast.masking import masked
 from commcast.model.message import Blame
 from commcast.providers.base import Refused
+from commcast.providers.masking import masked
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, judge, reply_line
 
 

@@ -14,8 +14,8 @@ from twilio.rest import Client
 
 from commcast.config.settings import CONFIG_NAME
 from commcast.errors import Fault, ProviderError
-from commcast.masking import hide
 from commcast.providers.http import Connections, HttpAnswer, NoAnswer, object_in, secret_faults
+from commcast.providers.masking import hide
 
 CONSOLE = "https://console.twilio.com/"
 GAVE_UP = frozenset({"failed", "undelivered", "canceled"})  # states of a message that did not arrive
