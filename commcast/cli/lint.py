@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli.options import FolderOption, JsonOption, clock, find_folder
-from commcast.cli.output import picked, say, show, show_json, show_prose, table
-from commcast.cli.present import NAMES
+from commcast.cli.output import say, show, show_json, show_prose, table
 from commcast.errors import ExitCode, InputError
-from commcast.model.incident import Status
 
 if TYPE_CHECKING:
     from commcast.doctor.lint import Findings
@@ -107,55 +105,43 @@ def templates(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """List which template wins for each audience, channel and status.
+    """List which template wins for each audience and moment.
 
-    The first that exists: in templates/ of this folder, then among the shipped ones; in each, the folder of
-    the audience, then customers/ (public view) or internal/; in each, the status's file, then the general.
+    A reader's language is looked up first, then English; in it, the audience's folder, then internal/
+    (internal view), then the language's own; in each, templates/ of this folder, then the shipped ones.
 
     Example: commcast templates --audience customers
     """
     from commcast.config.load import load_config
+    from commcast.rendering.moments import MOMENTS
     from commcast.rendering.templates import Templates, shipped_templates
 
     config = load_config(find_folder(folder, shows=True))
     if audience is not None and audience not in config.audiences:
         raise InputError(f"no audience {audience!r:.60}; audiences are: {', '.join(config.audiences)}")
     found = Templates(config.folder / "templates", shipped_templates())
-    statuses = [status.value for status in Status]
-    rows = _grouped(
+    rows = [
         row
         for name, settings in config.audiences.items()
         if audience in (None, name)
-        for row in found.listing({name: settings.view}, settings.channels, statuses)
-    )
+        for row in found.listing({name: settings.view}, MOMENTS)
+        if row.channel in settings.channels
+    ]
     if as_json:
-        documents = [_template_document(group, statuses) for group, statuses in rows.items()]
-        show_json("templates", {"templates": documents})
+        show_json("templates", {"templates": [row._asdict() for row in rows]})
     else:
         show("\n".join(_lines(rows)))
 
 
-def _grouped(rows: Iterable[TemplateRow]) -> dict[TemplateRow, list[str]]:
-    """Return the statuses that share one template, by the rest of their rows."""
-    groups: dict[TemplateRow, list[str]] = {}
+def _lines(rows: Iterable[TemplateRow]) -> list[str]:
+    """Return a line for each file; what all audiences share is said once."""
+    heard: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
-        groups.setdefault(row._replace(status="", locale=""), []).append(row.status)
-    return groups
-
-
-def _template_document(row: TemplateRow, statuses: list[str]) -> dict[str, object]:
-    optional = {"html": row.html or None, "note": row.note or None}
-    return {**picked(row, "audience", "channel", "text"), "statuses": statuses, **optional}
-
-
-def _lines(groups: dict[TemplateRow, list[str]]) -> list[str]:
-    rows = []
-    for row, statuses in groups.items():
-        which = "all" if len(statuses) == len(Status) else ", ".join(statuses)
-        if len(Status) / 2 < len(statuses) < len(Status):
-            which = "all others"
-        origin = "shipped" if row.text.startswith("shipped ") else "yours"
-        remark = f" ({row.note})" if row.note else ", .html" if row.html else ""
-        file = row.text.partition("templates/")[2] or f"for {NAMES[row.channel]}:"
-        rows.append((row.audience, which, origin if row.text else "", f"{file}{remark}"))
-    return table(("AUDIENCE", "STATUS", "FROM", "TEMPLATE"), rows).splitlines()
+        heard.setdefault((row.moment, row.file, row.note), []).append(row.audience)
+    found = []
+    for (moment, file, note), audiences in heard.items():
+        origin = "shipped" if file.startswith("shipped ") else "yours" if file else ""
+        remark = f" ({note})" if note else ""
+        who = ", ".join(dict.fromkeys(audiences))
+        found.append((moment, origin, f"{file.partition('templates/')[2]}{remark}", who))
+    return table(("MOMENT", "FROM", "TEMPLATE", "AUDIENCES"), found).splitlines()

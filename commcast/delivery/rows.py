@@ -26,7 +26,16 @@ from commcast.plan.promises import promise_to
 from commcast.plan.readers import Action, Decision, decide, is_never_held_back
 from commcast.recipients.lists import Repeats, open_recipients
 from commcast.rendering.compose import Content, ReaderGroup, ReaderWords, envelope_of, renderer_for
-from commcast.rendering.context import Correction, Occasion, build_context, next_word, recipient_values
+from commcast.rendering.context import (
+    Correction,
+    Occasion,
+    build_context,
+    language_of,
+    message_language,
+    next_word,
+    recipient_values,
+)
+from commcast.rendering.moments import has_begun, moment_of
 from commcast.rendering.templates import Templates, Wording
 
 CHUNK = 1000  # former readers looked up in the ledger at once
@@ -91,7 +100,7 @@ class PendingRows:
     all_told: bool = False
     counts: dict[str, ListCount] = field(default_factory=dict)
     _groups: dict[tuple[str, Listener], ReaderGroup] = field(default_factory=dict)
-    _wordings: dict[tuple[str, str], Wording] = field(default_factory=dict)
+    _wordings: dict[tuple[str, str, str], Wording] = field(default_factory=dict)
     _cases: dict[tuple[Any, ...], tuple[Decision, ReaderGroup | None]] = field(default_factory=dict)
     _seen: Repeats = field(default_factory=Repeats)
     _recently: Recently | None = None
@@ -127,7 +136,8 @@ class PendingRows:
             case = (audience, not key, history, components, level, zone, locale, by_email)
             decision, group = known.get(case) or self._decided(case, person)
             decision = self._unless_repeated(key, decision)
-            values, address = recipient_values(person, told_of), email if on_mail else phone
+            address, language = email if on_mail else phone, group.wording.language if group else ""
+            values = recipient_values(person, told_of, language)
             # What is held is rendered too, so that faults show now; its words are made again when it goes.
             if group is None or decision is REPEATED:
                 rows.append(PendingRow(key, address, audience, decision, values))
@@ -245,20 +255,21 @@ class PendingRows:
             self._groups[audience, listener] = self._make_group(audience, listener)
         return self._groups[audience, listener]
 
-    def _wording(self, audience: str, locale: str) -> Wording:
-        if (audience, locale) not in self._wordings:
-            view, status = (
-                self.config.audiences[audience].view,
-                self.incident.update(self.notice.number).status,
-            )
-            chosen = self.templates.choose(audience, view, status, locale, self.notice.channel)
-            self._wordings[audience, locale] = chosen
-        return self._wordings[audience, locale]
+    def _wording(self, audience: str, locale: str, moment: str) -> Wording:
+        if (audience, locale, moment) not in self._wordings:
+            view, channel = self.config.audiences[audience].view, self.notice.channel
+            desk = language_of(self.config)
+            chosen = self.templates.choose(audience, view, moment, locale, channel, desk=desk)
+            self._wordings[audience, locale, moment] = chosen
+        return self._wordings[audience, locale, moment]
 
     def _make_group(self, audience: str, listener: Listener) -> ReaderGroup:
         update = self.incident.update(self.notice.number)
         locale, zone, word = listener.locale, ZoneInfo(listener.zone), listener.next_word
-        wording = self._wording(audience, locale)
+        first = "first" in self.notice.events or listener.is_new
+        previous, occasion = self._heard_before(update, listener), self._occasion(audience, listener)
+        moment = moment_of(update, occasion, first=first, has_begun=has_begun(update, previous))
+        wording = self._wording(audience, locale, moment)
         promise = promise_to(
             self.notice, audience, word, update, self.config, zone, self.now, early=self.early
         )
@@ -268,11 +279,11 @@ class PendingRows:
             update,
             audience,
             zone=zone,
-            locale=locale,
-            first="first" in self.notice.events or listener.is_new,
+            language=message_language(wording.language, locale),
+            first=first,
             next_update_by=promise,
-            previous=self._heard_before(update, listener),
-            occasion=self._occasion(audience, listener),
+            previous=previous,
+            occasion=occasion,
             # A holding statement changes no plan, so it brings no calendar entry.
             with_calendar=self.notice.channel is Channel.EMAIL and not self.notice.holds,
         )

@@ -18,6 +18,8 @@ from commcast.model.incident import Channel, NextWord
 from commcast.plan.notices import Notice
 from commcast.plan.readers import Action
 from commcast.rendering.compose import ReaderGroup, renderer_for
+from commcast.rendering.context import NO_OCCASION
+from commcast.rendering.moments import moment_of
 from commcast.rendering.render import SmsContent
 
 
@@ -209,9 +211,10 @@ def _errors_of_template(deliveries: PendingRows, audience: str) -> list[InputErr
     told = deliveries.config.audiences.get(audience)
     if told is None:
         return []
-    status = deliveries.incident.update(deliveries.notice.number).status
+    update = deliveries.incident.update(deliveries.notice.number)
+    moment = moment_of(update, NO_OCCASION, first=update.number == 1)
     try:
-        chosen = deliveries.templates.choose(audience, told.view, status, "", deliveries.notice.channel)
+        chosen = deliveries.templates.choose(audience, told.view, moment, "", deliveries.notice.channel)
         renderer_for(chosen.to_json())
     except InputError as error:
         return [error]

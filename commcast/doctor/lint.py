@@ -34,16 +34,26 @@ from commcast.incidents.schema import IncidentFile, check_shape
 from commcast.incidents.unfold import ReleasedAt
 from commcast.ledger.releases import read_releases, release_times, released_facts
 from commcast.ledger.store import ledger_path, open_copy
-from commcast.model.incident import Channel, Incident, Recipient, Status
+from commcast.model.incident import Channel, Incident, Recipient
 from commcast.model.release import changed
 from commcast.model.times import write_instant
 from commcast.plan.cadence import lateness_faults, promises
 from commcast.plan.notices import audiences_of
 from commcast.recipients.formats import SUFFIXES, check_list
 from commcast.recipients.lists import open_recipients
-from commcast.rendering.context import Occasion, build_context, next_word, recipient_values
+from commcast.rendering.context import (
+    NO_OCCASION,
+    Correction,
+    Occasion,
+    build_context,
+    language_of,
+    message_language,
+    next_word,
+    recipient_values,
+)
+from commcast.rendering.moments import FOLLOW_UPS, MOMENTS, moment_of
 from commcast.rendering.render import Renderer, word_warnings
-from commcast.rendering.templates import USER, Templates, shipped_templates
+from commcast.rendering.templates import USER, Templates, languages_of, shipped_templates
 
 
 @dataclass
@@ -174,8 +184,8 @@ def _incidents(
 
 _DESK_FOLDERS = (INCIDENTS_FOLDER, PRESETS_FOLDER, "templates", "audiences")
 _YAML = re.compile(r"\.ya?ml", re.IGNORECASE)
-_LOCALE = re.compile(r"(?<=[/.])[a-z]{2,3}(-[A-Za-z0-9]+)*\.(?=(email|sms)\.)")
-_KINDS = ("email.txt.j2", "email.html.j2", "sms.txt.j2")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
+_OLD_KINDS = re.compile(r"(?:.*\.)?(?:email\.(?:txt|html)|sms\.txt)\.j2")
 
 
 def unread_files(config: Config) -> Iterator[Fault]:
@@ -210,18 +220,21 @@ def _meant_file(file: Path) -> str:
 
 def _meant_template(file: Path, config: Config) -> str:
     """Return what to do with a template that is not read; "" if it is, if only by another one."""
-    name = file.relative_to("templates").as_posix()
-    folders = [f"{each}/" for each in (*config.audiences, "customers", "internal")]
-    levels = ["", *(f"{status}." for status in Status)]
-    known = {"".join(parts) for parts in product(folders, levels, _KINDS)}
+    *folders, name = file.parts[1:]
+    if _OLD_KINDS.fullmatch(name):
+        return "email and text are one file for each moment now: see docs/templates.md"
     others = (path for path in (config.folder / "templates").rglob("*.j2") if path.is_file())
     if any(name.encode() in other.read_bytes() for other in others):
         return ""
-    text = file.with_name(file.name.replace("email.html.j2", "email.txt.j2"))
-    if _LOCALE.sub("", name) in known or (shipped_templates() / name).exists():
-        return "" if (config.folder / text).exists() else f"add {text}: HTML goes with the text of its name"
+    shipped = shipped_templates()
+    known = {path.name for path in shipped.rglob("*.j2") if not path.parent.name.startswith("_")}
+    audiences = {*config.audiences, "internal"}
+    wrong = [each for each in folders if each not in audiences and not _LANGUAGE.fullmatch(each)]
+    if name in known and len(folders) <= 2 and not wrong:
+        return ""
     near = get_close_matches(name, sorted(known), 1)
-    return f"did you mean templates/{near[0]}?" if near else "include it in a template, or move it elsewhere"
+    meant = "/".join(["templates", *folders, near[0]]) if near and not wrong else ""
+    return f"did you mean {meant}?" if meant else "include it in a template, or move it elsewhere"
 
 
 @dataclass
@@ -272,12 +285,13 @@ def check_words(
     trial, made_up = _TrialRenderer(config), _made_up(config)
     for audience, settings in config.audiences.items():
         sample = lists[audience].sample
-        for channel, status, locale in product(settings.channels, Status, sorted(lists[audience].locales)):
+        for channel, moment, locale in product(settings.channels, MOMENTS, sorted(lists[audience].locales)):
             with findings.noting():
-                wording = trial.renderer(audience, channel, status, locale).wording
+                trial.check_languages(audience, channel, moment, locale)
+                wording = trial.renderer(audience, channel, moment, locale).wording
                 if sample and any(name.startswith(USER) for name in wording.sources):
-                    for each in made_up[status]:
-                        trial.render(each, audience, channel, sample._replace(locale=locale))
+                    for each, occasion in made_up.get(moment, ()):
+                        trial.render(each, audience, channel, sample._replace(locale=locale), occasion)
     for incident in incidents:
         is_too_long = False
         for audience in audiences_of(incident, incident.latest, config):
@@ -293,20 +307,36 @@ def check_words(
 _OPTIONAL = ("scope", "action", "nothing_new", "internal", "fixed", "remains", "if_it_persists", "because")
 
 
-def _made_up(config: Config) -> dict[str, list[Incident]]:
-    """Return by status two incidents that came to it: one that says all, one that says the least."""
-    found: dict[str, list[Incident]] = {}
+def _made_up(config: Config) -> dict[str, list[tuple[Incident, Occasion]]]:
+    """Return by moment some incidents that came to it: one that says all, one that says the least."""
+    found: dict[str, list[tuple[Incident, Occasion]]] = {}
     now = datetime(2027, 1, 1, tzinfo=UTC)
     facts = [dict.fromkeys(_OPTIONAL, words) for words in ("Words.", None)]
     for path in Path(__file__).with_name("made_up").glob("*.yaml"):
         incident = parse_incident(path.read_text("utf-8"), path.name, config, now)
-        for each in incident.updates:
-            before = incident.updates[: each.number - 1]
-            both = [(*before, each.model_copy(update=said)) for said in facts]
-            found[each.status.value] = [incident.model_copy(update={"updates": updates}) for updates in both]
+        for each, said in product(incident.updates, facts):
+            updates = (*incident.updates[: each.number - 1], each.model_copy(update=said))
+            made = incident.model_copy(update={"updates": updates})
+            for occasion in _occasions(made.latest):
+                moment = moment_of(made.latest, occasion, first=each.number == 1)
+                found.setdefault(moment, []).append((made, occasion))
     return found
 
 
+def _occasions(update: Update) -> Iterator[Occasion]:
+    """Yield what may give rise to a message of an update: the update itself first."""
+    yield Occasion()
+    soon, late = update.at + timedelta(minutes=1), update.at + timedelta(days=365)
+    if update.is_end:
+        yield from (Occasion(now=late, follow_up=kind) for kind in FOLLOW_UPS)
+    else:
+        yield from (Occasion(now=now, unchanged_since=update.at, step=1) for now in (soon, late))
+        yield Occasion(now=soon, corrections=(Correction(update.at, "Wrong words.", "Right words."),))
+    if update.window is not None:
+        yield Occasion(now=soon, ahead=timedelta(days=1))
+
+
+@dataclass
 class _TrialRenderer:
     """Renders as a broadcast would; `by_digest` holds each wording, compiled once."""
 
@@ -316,35 +346,51 @@ class _TrialRenderer:
         self._by_place: dict[tuple[str, ...], Renderer] = {}
         self.by_digest: dict[str, Renderer] = {}
 
-    def renderer(self, audience: str, channel: Channel, status: str, locale: str) -> Renderer:
-        place = (audience, channel.value, status, locale)
+    def renderer(self, audience: str, channel: Channel, moment: str, locale: str) -> Renderer:
+        place = (audience, channel.value, moment, locale)
         if place not in self._by_place:
-            view = self._config.audiences[audience].view
-            wording = self._templates.choose(audience, view, status, locale, channel)
+            view, desk = self._config.audiences[audience].view, language_of(self._config)
+            wording = self._templates.choose(audience, view, moment, locale, channel, desk=desk)
             if wording.digest not in self.by_digest:
                 self.by_digest[wording.digest] = Renderer(wording)
             self._by_place[place] = self.by_digest[wording.digest]
         return self._by_place[place]
 
-    def render(self, incident: Incident, audience: str, channel: Channel, reader: Recipient) -> bool:
+    def check_languages(self, audience: str, channel: Channel, moment: str, locale: str) -> None:
+        """Raise TemplateError if a reader's language has the moment without all of its parts."""
+        view = self._config.audiences[audience].view
+        for language in languages_of(locale, language_of(self._config)):
+            self._templates.wording(audience, view, moment, language, channel)
+
+    def render(
+        self,
+        incident: Incident,
+        audience: str,
+        channel: Channel,
+        reader: Recipient,
+        occasion: Occasion = NO_OCCASION,
+    ) -> bool:
         """Render the newest update for one reader; return whether a text got too long for its sentences.
 
         Raises TemplateError.
         """
-        update = incident.latest
-        renderer = self.renderer(audience, channel, update.status, reader.locale)
-        values = recipient_values(reader, self._config.audiences[audience])
+        update, first = incident.latest, incident.latest.number == 1
+        by_email = channel is Channel.EMAIL or bool(reader.email)
+        occasion = occasion._replace(next_word=next_word(reader.level, channel, by_email=by_email))
+        renderer = self.renderer(audience, channel, moment_of(update, occasion, first=first), reader.locale)
+        language = renderer.wording.language
+        values = recipient_values(reader, self._config.audiences[audience], language)
         context = build_context(
             self._config,
             incident,
             update,
             audience,
             zone=ZoneInfo(reader.timezone or self._config.organisation.zone),
-            locale=reader.locale,
-            first=update.number == 1,
+            language=message_language(language, reader.locale),
+            first=first,
             next_update_by=promises(self._config, incident, update).get(audience),
-            previous=incident.update(update.number - 1) if update.number > 1 else None,
-            occasion=Occasion(next_word=next_word(reader.level, channel, by_email=values["by_email"])),
+            previous=None if first else incident.update(update.number - 1),
+            occasion=occasion,
         )
         content = (renderer.email if channel is Channel.EMAIL else renderer.sms)(context, values)
         return getattr(content, "is_shortened", False)

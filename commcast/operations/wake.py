@@ -17,7 +17,7 @@ from commcast.delivery.worker import Delivered, Worker
 from commcast.ledger.oncall import begin_call, end_call, failures
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
-from commcast.model.incident import Channel, Incident, View
+from commcast.model.incident import Channel, Incident
 from commcast.model.oncall import OnDuty
 from commcast.oncall.nudge_text import command_document, headline, nudge_context
 from commcast.oncall.nudges import Nudge
@@ -251,7 +251,8 @@ class _ChannelNudge:
         config = self.desk.config
         used = getattr(config.channels, self.channel)
         # The shipped templates: a fault in the desk's own must not keep a nudge from going.
-        wording = Templates(None, shipped_templates()).choose(AUDIENCE, View.INTERNAL, "", "", self.channel)
+        file = f"{AUDIENCE}/{self.channel.value}.txt.j2"
+        wording = Templates(None, shipped_templates()).fixed(self.channel, file)
         return ReaderGroup(
             channel=self.channel,
             incident=self.incident.id,

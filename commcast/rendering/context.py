@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from commcast.config.settings import Audience, Config
 from commcast.model.incident import (
-    END_STATUSES,
     SENTENCES,
     AudienceWords,
     Channel,
@@ -24,10 +24,11 @@ from commcast.model.incident import (
     Window,
     over_since,
 )
-from commcast.model.times import moment, span, spoken_duration
+from commcast.model.times import brief_duration, moment, span, spoken_duration
 from commcast.rendering.calendars import calendar_of
 
-_TURNS = END_STATUSES | {Status.REOPENED}
+UNKNOWN, NOTHING_TO_DO = "unknown", "none"  # as values of scope and action
+NEW = ("works", "data", "cause", "change", "link", "offer")
 Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
 _PLANS = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
@@ -42,12 +43,20 @@ class _Clock(NamedTuple):
     zone: ZoneInfo
     reference: datetime | None
     with_offset: bool
+    language: str
 
     def __call__(self, at: datetime | None) -> Facts | None:
-        return None if at is None else moment(at, self.zone, self.reference, with_offset=self.with_offset)
+        if at is None:
+            return None
+        return moment(at, *self[:2], with_offset=self.with_offset, language=self.language)
 
     def span(self, start: datetime | None, end: datetime | None) -> Facts | None:
-        return span(start, end, *self[:2], with_offset=self.with_offset) if start and end else None
+        if not start or not end:
+            return None
+        return span(start, end, *self[:2], with_offset=self.with_offset, language=self.language)
+
+    def length(self, length: timedelta) -> str:
+        return spoken_duration(length, self.language)
 
 
 def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
@@ -112,14 +121,13 @@ def _occasion_facts(
         "held_back": occasion.held_back or None,
         "facts_from": show(occasion.facts_from),
         "broken_promise": _broken_promise(occasion, show),
-        "holding": _holding(occasion, show),
-        "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
+        "holding": _holding(update, occasion, show),
+        "reminder": {"ahead": show.length(occasion.ahead)} if occasion.ahead else None,
         "corrections": [_correction(each, show) for each in occasion.corrections],
-        "follow_up": _if(occasion.follow_up, kind=occasion.follow_up, review=incident.postmortem),
+        "follow_up": _follow_up(occasion.follow_up, incident.postmortem or ""),
         "feedback": _feedback(config, incident, update, occasion),
         "merged_into": _if(update.merged_into is not None, id=update.merged_into, title=occasion.goes_on_as),
         "catch_up": _if(occasion.catches_up, since=show(incident.updates[0].at)),
-        "label": _label(update, occasion),
     }
 
 
@@ -127,45 +135,47 @@ def _if(applies: object, **facts: Any) -> Facts | None:
     return facts if applies else None
 
 
-def phase(status: Status) -> str:
-    """Return a status as readers see it: "In progress"."""
-    return status.value.replace("_", " ").capitalize()
-
-
-def _label(update: Update, occasion: Occasion) -> str:
-    """Return what the subject begins with: the kind of message, in a word or two."""
-    if occasion.step:
-        return "No change"
-    if occasion.follow_up:
-        return {"review": "Review", "check-in": "How is it now?"}[occasion.follow_up]
-    if occasion.corrections and (update.corrects or update.status not in _TURNS):
-        return "Correction"  # one that comes with an end, or with a reopening, does not hide that
-    return f"Reminder: in {spoken_duration(occasion.ahead)}" if occasion.ahead else phase(update.status)
-
-
 def _broken_promise(occasion: Occasion, show: _Clock) -> Facts | None:
     now, broken = occasion.now, occasion.broken
     if broken is None or now is None:
         return None
-    return {"promised": show(broken), "now": show(now), "late": spoken_duration(now - broken)}
+    return {"promised": show(broken), "now": show(now), "late": show.length(now - broken)}
 
 
-def _holding(occasion: Occasion, show: _Clock) -> Facts | None:
-    now, since, step = occasion.now, occasion.unchanged_since, occasion.step
+def _follow_up(kind: str, review: str) -> Facts | None:
+    is_link = review.startswith(("http://", "https://"))
+    return {"kind": kind, "review": review, "is_link": is_link} if kind else None
+
+
+def _holding(update: Update, occasion: Occasion, show: _Clock) -> Facts | None:
+    now, since = occasion.now, occasion.unchanged_since
     if since is None or now is None:
         return None
-    return {"since": show(since), "age": spoken_duration(now - since), "now": show(now), "step": step}
+    about = {"since": show(since), "age": show.length(now - since), "now": show(now), "step": occasion.step}
+    return {**about, "unconfirmed": unconfirmed(update, now)}
+
+
+def unconfirmed(update: Update, now: datetime) -> str | None:
+    """Return which moment of a plan has passed without anybody's word: start, end, whole or expected.
+
+    Nothing is said of a moment that is still to come.
+    """
+    window, is_planned = update.window, update.status in _PLANS
+    if update.status is Status.EXPECTED:
+        return "expected" if update.expected_at and update.expected_at <= now else None
+    if window is None or now < (window.start if is_planned else window.end):
+        return None
+    if not is_planned:
+        return "end"
+    return "whole" if window.end <= now else "start"
 
 
 def _correction(correction: Correction, show: _Clock) -> Facts:
     frame, right = correction.timeframe or Timeframe(), correction.right
-    form = "sms" if correction.is_short else "both"
     if stretch := show.span(frame.earliest, frame.latest):
-        right = stretch["sms" if correction.is_short else "between"]
-    elif latest := show(frame.latest):
-        right = f"by {latest[form]}"
-    elif ended := show(correction.ended):
-        right = ended[form]
+        right = stretch["short"]
+    elif moment := show(frame.latest) or show(correction.ended):
+        right = moment["short"]
     return {"at": show(correction.at), "wrong": correction.wrong, "right": right}
 
 
@@ -186,14 +196,14 @@ def build_context(
     audience: str,
     *,
     zone: ZoneInfo,
-    locale: str,
+    language: str,
     first: bool,
     next_update_by: datetime | None,
     previous: Update | None,
     occasion: Occasion = NO_OCCASION,
     with_calendar: bool = False,
 ) -> Facts:
-    """Return what templates may use for the readers of `audience` in one zone and locale: plain JSON values.
+    """Return what templates may use for the readers of `audience` in one zone and language: plain JSON values.
 
     `first` means that these readers were told nothing of the incident before; `previous` is the update they
     got last; `next_update_by` is the promise (aware), None at an end; `with_calendar` means that a calendar
@@ -207,16 +217,20 @@ def build_context(
     now = occasion.now or update.at
     # A message that repeats the words of another day names the day of each time: readers would assume today.
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
-    show = _Clock(zone, update.at if is_same_day else None, not occasion.knows_zone)
-    view, words = config.audiences[audience].view, _words(update, audience)
+    show = _Clock(zone, update.at if is_same_day else None, not occasion.knows_zone, language)
+    view, words = config.audiences[audience].view, _words(incident, update, audience, language)
     title = incident.title_as_of(update)
     context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
+        "brand": {"colour": ""},
         "contact": _contact(config, incident),
         "incident": _incident(config, incident, update, show),
+        "planned": incident.kind is Kind.MAINTENANCE,
+        "tone": _tone(incident, update),
         "update": {
             **_update(incident, update, occasion, show),
             **words,
+            **_told_at_the_end(incident, update, audience, language, words),
             **_changes(update, previous, now, show),
             "first": first,
         },
@@ -224,24 +238,29 @@ def build_context(
         "next_word": word.value if word else None,
         "calendar": calendar_of(config, incident, update, title, words) if with_calendar else None,
         **_occasion_facts(config, incident, update, occasion, show),
-        "audience": {"name": audience, "view": view.value},
-        "locale": locale,
+        "audience": {"name": audience, "view": view.value, "public": view is View.PUBLIC},
+        "language": language,
     }
     if view is View.INTERNAL:
         context["internal"] = _internal(config, update)
     return context
 
 
-def recipient_values(recipient: Recipient, audience: Audience) -> Facts:
+_GREETINGS = {"de": "Guten Tag{name},", "fr": "Bonjour{name},", "es": "Hola{name}:"}
+
+
+def recipient_values(recipient: Recipient, audience: Audience, language: str = "") -> Facts:
     """Return what templates may use of one reader as `recipient`: plain JSON values.
 
-    The list's other columns are there too, and never hide ours.
+    They are greeted in `language`, in English if we don't speak it. The list's other columns are there too,
+    and never hide ours.
     """
     _, email, _, _, name, locale, timezone, components, tags, level, extra = recipient
+    greeting = _GREETINGS.get(language.partition("-")[0], "Hello{name},")
     return {
         **extra,
         "name": name,
-        "greeting": f"Hello {name}," if name else "Hello,",
+        "greeting": greeting.replace("{name}", f" {name}" if name else ""),
         "email": email,
         "locale": locale,
         "timezone": timezone,
@@ -250,6 +269,27 @@ def recipient_values(recipient: Recipient, audience: Audience) -> Facts:
         "level": level.value,
         "by_email": bool(email) and Channel.EMAIL in audience.channels,
     }
+
+
+def language_of(config: Config) -> str:
+    """Return the language of a desk's own words, and of readers whose row names none."""
+    return getattr(config.organisation, "language", "en")
+
+
+def message_language(wording: str, locale: str) -> str:
+    """Return the language of a message's dates: the reader's variant of the language that its words are in."""
+    return locale if locale.partition("-")[0] == wording.partition("-")[0] else wording
+
+
+def _tone(incident: Incident, update: Update) -> str:
+    """Return what the colour of an email's head says: good, watch, calm, plan or bad."""
+    if update.status in {Status.RESOLVED, Status.COMPLETED}:
+        return "good"
+    if update.status in {Status.MONITORING, Status.EXPECTED, Status.EXTENDED}:
+        return "watch"
+    if update.is_end:
+        return "calm"
+    return "plan" if incident.kind is Kind.MAINTENANCE else "bad"
 
 
 def _contact(config: Config, incident: Incident) -> dict[str, str]:
@@ -277,12 +317,13 @@ def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock
     return {
         "number": update.number,
         "status": update.status.value,
-        "phase": phase(update.status),
+        "scope_unknown": update.scope == UNKNOWN,
+        "nothing_to_do": update.action == NOTHING_TO_DO,
         "at": show(update.at),
         "timeframe": _timeframe(update.timeframe, now, show),
         "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
         "ended": show(update.ended),
-        "duration": _duration(incident, update),
+        "duration": _duration(incident, update, show),
         "window": _window(_planned(incident, update), now, show),
     }
 
@@ -310,12 +351,35 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
     }
 
 
-def _words(update: Update, audience: str) -> dict[str, str | None]:
+def _words(incident: Incident, update: Update, audience: str, language: str) -> dict[str, str | None]:
     """Return the update's sentences, those written for the audience in place of the general ones."""
+    del incident, language
     special = (update.words_in_force.get(audience) or AudienceWords()).model_dump(exclude_none=True)
     general = update.model_dump(include=set(SENTENCES))
     # The short form is one of the general words.
-    return general | ({"short": None} if special else {}) | special
+    words = dict.fromkeys(NEW) | general | ({"short": None} if special else {}) | special
+    if words["scope"] == UNKNOWN:
+        words["scope"] = None
+    if words["action"] == NOTHING_TO_DO:
+        words["action"] = None
+    return words
+
+
+def _told_at_the_end(
+    incident: Incident, update: Update, audience: str, language: str, words: Mapping[str, str | None]
+) -> Facts:
+    """Return what happened, in the words told before the end, and what was done.
+
+    An end that writes `issue` anew writes how it is now; what is carried forward as `resolution` says what
+    we were about to do.
+    """
+    before = next((each for each in reversed(incident.updates[: update.number]) if not each.is_end), None)
+    told = _words(incident, before, audience, language) if before and update.is_end else words
+    is_new = words["resolution"] != told["resolution"] or before is None
+    return {
+        "happened": told["issue"],
+        "did": words["fixed"] or (words["resolution"] if is_new and update.is_end else None),
+    }
 
 
 def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:
@@ -350,12 +414,12 @@ def _unchanged_since(incident: Incident, update: Update, knows: int | None, show
     return show(news[-1].at) if is_known else None
 
 
-def _duration(incident: Incident, update: Update) -> str | None:
+def _duration(incident: Incident, update: Update, show: _Clock) -> str | None:
     began = _began(incident, update)
     if update.ended is None or began is None or update.ended < began:
         return None
     _, between = over_since(incident.updates[: update.number])
-    return spoken_duration(update.ended - began - between) + (" in all" if between else "")
+    return brief_duration(update.ended - began - between, show.language)
 
 
 def _began(incident: Incident, update: Update) -> datetime | None:
@@ -375,7 +439,7 @@ def _window(window: Window | None, now: datetime, show: _Clock) -> Facts | None:
         "start": show(window.start),
         "end": show(window.end),
         "span": show.span(window.start, window.end),
-        "length": spoken_duration(window.end - window.start),
+        "length": show.length(window.end - window.start),
         "has_begun": window.start <= now,
         "is_over": window.end <= now,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class Fields(NamedTuple):
     keys: tuple[str, ...]
 
 
-def fields_used(sources: Mapping[str, str]) -> Fields | None:
+def fields_used(sources: Mapping[str, str], path: Sequence[str]) -> Fields | None:
     """Return the fields that templates and all they include or import use, in a fixed order.
 
     Return None if they can't be listed: the reader as a whole is passed on, compared or looped over, a field
@@ -38,7 +38,7 @@ def fields_used(sources: Mapping[str, str]) -> Fields | None:
     """
     found = {name: _found_in(source) for name, source in sources.items()}
     listed = {name: each for name, each in found.items() if each is not None}
-    return _sorted_out(listed, sources) if len(listed) == len(found) else None
+    return _sorted_out(listed, sources, path) if len(listed) == len(found) else None
 
 
 class _NotListed(Exception):
@@ -134,7 +134,7 @@ def _refuse_other_readers(node: nodes.Node) -> None:
         raise _NotListed
 
 
-def _sorted_out(found: Mapping[str, _FieldsFound], sources: Mapping[str, str]) -> Fields:
+def _sorted_out(found: Mapping[str, _FieldsFound], sources: Mapping[str, str], path: Sequence[str]) -> Fields:
     blocks_are_read = any(each.blocks_are_read for each in found.values())
 
     def is_read(place: _Place) -> bool:
@@ -148,7 +148,7 @@ def _sorted_out(found: Mapping[str, _FieldsFound], sources: Mapping[str, str]) -
             for kind, written, place in each.names:
                 imported = issubclass(kind, (nodes.Import, nodes.FromImport))
                 if imported or name in captured or is_read(place):
-                    captured.add(resolve_in(sources, written))
+                    captured.add(resolve_in(sources, written, path))
     keys = {named for each in found.values() for named in each.used}
     printed: set[str] = set()
     for name, each in found.items():

@@ -15,13 +15,23 @@ from typing import Any, NamedTuple, NoReturn
 from jinja2 import Template, UndefinedError
 from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError
 from jinja2.runtime import Context
+from markupsafe import Markup, escape
 
 from commcast.errors import Fault, TemplateError
 from commcast.files import named
 from commcast.model.incident import SENTENCES, Incident
 from commcast.model.text import MAX_CHARACTERS, SmsSize, markup_in, measure, replace_lookalikes
 from commcast.rendering.fields import READER, Fields, fields_used
-from commcast.rendering.sandbox import Budget, LimitExceeded, MessageEnvironment
+from commcast.rendering.markdown import fill, read_styles, split_subject, subject_line, write
+from commcast.rendering.sandbox import (
+    FIRST_HOLE,
+    MOST_HOLES,
+    Budget,
+    Form,
+    LimitExceeded,
+    MessageEnvironment,
+    ReaderText,
+)
 from commcast.rendering.templates import Wording, reached, template_error
 
 _OFFSET = re.compile(r"\b[A-Z]+ \(UTC[+-][0-9:]+\)")
@@ -129,6 +139,30 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud
 _FINE = bytes((9, 10, *range(32, 127)))  # of ASCII
 
 Pieces = Sequence[str]
+# Where a layout has the first paragraph as text, the message and its foot; beyond the holes, so that no value is taken for one.
+_FIRST, _BODY, _FOOT = (Markup(chr(FIRST_HOLE + MOST_HOLES + n)) for n in range(3))  # noqa: S704 - no markup
+_SLOT = re.compile(f"([{_FIRST}{_BODY}{_FOOT}])")
+_INLINE = re.compile(r"<style inline>(.*?)</style>\n?", re.DOTALL)
+
+
+class _Reader(Mapping[str, Any]):
+    """A reader's values, which are known as theirs when they are printed."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._values[name]
+        return ReaderText(value) if type(value) is str else value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 class EmailContent(NamedTuple):
@@ -154,13 +188,14 @@ class SmsContent(NamedTuple):
 class Written(NamedTuple):
     """What the templates of an email wrote, in pieces as written. `left` is what is left of the characters.
 
-    `html` is None without an HTML part.
+    `html` is None without an HTML part. `printed` are the values that Markdown printed, once each.
     """
 
     subject: Pieces
     text: Pieces
     html: Pieces | None
     left: int
+    printed: Pieces | None = None
 
 
 class Renderer:
@@ -171,14 +206,16 @@ class Renderer:
 
     def __init__(self, wording: Wording) -> None:
         self.wording = wording
-        self._text = _Compiled(wording, wording.text, html=False)
-        self._html = _Compiled(wording, wording.html, html=True) if wording.html else None
+        self._in_markdown = wording.text.endswith(".md.j2")
+        form = Form.MARKDOWN if self._in_markdown else Form.PLAIN
+        self._text = _Compiled(wording, wording.text, form)
+        self._html = _Compiled(wording, wording.html, Form.HTML) if wording.html else None
         self._html_check = HtmlCheck()
 
     @cached_property
     def fields(self) -> Fields | None:
         """The fields of a reader that the wording uses; None if they cannot be listed."""
-        return fields_used(self.wording.sources)
+        return fields_used(self.wording.sources, self.wording.path)
 
     def email(self, context: Mapping[str, Any], recipient: Mapping[str, Any]) -> EmailContent:
         """Return the email for one reader: `recipient` as context.recipient_values gives it.
@@ -191,13 +228,37 @@ class Renderer:
 
     def write(self, context: Mapping[str, Any], recipient: Mapping[str, Any]) -> Written:
         """Run the templates of an email for one reader. Raises TemplateError as `email` does."""
-        values = {**context, READER: recipient}
         budget = Budget()
+        if self._in_markdown:
+            return self._write_both(context, recipient, budget)
+        values = {**context, READER: recipient}
         subject, text = self._text.render(values, budget, LARGEST_TEXT)
         if subject is None:
             self._text.fail("has no block subject", "begin with {% block subject %}…{% endblock %}")
         html = self._html.render(values, budget, LARGEST_HTML)[1] if self._html else None
         return Written(subject, text, html, budget.characters)
+
+    def _write_both(
+        self, context: Mapping[str, Any], recipient: Mapping[str, Any], budget: Budget
+    ) -> Written:
+        """Write the text and the HTML of an email from its one Markdown source."""
+        assert self._html is not None  # noqa: S101 - a message in Markdown has a layout
+        values = {**context, READER: _Reader(recipient)}
+        _, pieces = self._text.render(values, budget, LARGEST_TEXT)
+        printed = self._text.holes
+        subject = split_subject("".join(pieces))
+        if subject is None:
+            self._text.fail("has no subject", "begin the file with: Subject: [Update] …")
+        label, line = fill(subject[0], printed), fill(subject_line(subject), printed)
+        around = {"label": label, "subject": line, "preheader": _FIRST, "body": _BODY, "foot": _FOOT}
+        _, layout = self._html.render({**context, **around}, budget, LARGEST_HTML)
+        page = "".join(layout)
+        mail = write(subject, printed, read_styles("\n".join(_INLINE.findall(page))))
+        slots = {str(_FIRST): [str(escape(mail.preheader))], str(_BODY): mail.body, str(_FOOT): mail.foot}
+        html: list[str] = []
+        for piece in _SLOT.split(_INLINE.sub("", page)):
+            html += slots.get(piece, [piece])
+        return Written(mail.subject, mail.text, html, budget.characters, printed)
 
     def finish(self, written: Written, *, checked_html: str = "") -> EmailContent:
         """Return the finished email. Raises TemplateError as `email` does.
@@ -309,11 +370,11 @@ def word_warnings(incident: Incident, *, is_too_long: bool) -> Iterator[Fault]:
 class _Compiled:
     """One template with its environment; turns every failure into a TemplateError with its place."""
 
-    def __init__(self, wording: Wording, name: str, *, html: bool) -> None:
+    def __init__(self, wording: Wording, name: str, form: Form) -> None:
         self._name = name
-        self._environment = MessageEnvironment(wording.sources, html=html)
+        self._environment = MessageEnvironment(wording.sources, wording.path, form)
         try:
-            for each in reached(wording.sources, name):
+            for each in reached(wording.sources, name, wording.path):
                 self._environment.get_template(each)
             self._template = self._environment.get_template(name)
         except TemplateSyntaxError as error:
@@ -326,7 +387,7 @@ class _Compiled:
 
     def render(self, values: dict[str, Any], budget: Budget, largest: int) -> tuple[Pieces | None, Pieces]:
         """Return (what the block subject wrote or None, all the rest), in pieces as written."""
-        self._environment.budget = budget
+        self._environment.budget, self._environment.holes = budget, []
         try:
             context = self._template.new_context(values)
             subjects = _take_out(context, "subject")
@@ -335,6 +396,11 @@ class _Compiled:
             name, line = _place(error.__traceback__) or (self._name, 0)
             raise template_error(name, *_reason(error), line) from None
         return (subjects[0] if subjects else None), pieces
+
+    @property
+    def holes(self) -> Sequence[str]:
+        """The values that the last message printed into its Markdown."""
+        return self._environment.holes
 
     def fail(self, what: str, remedy: str) -> NoReturn:
         raise template_error(self._name, what, remedy)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import wraps
 from itertools import islice
 from types import CodeType
@@ -20,6 +21,7 @@ from jinja2.runtime import Context, LoopContext, Undefined, markup_join, str_joi
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
+from markupsafe import Markup
 
 from commcast.model.text import as_sentence, single_quotes
 from commcast.rendering.templates import resolve_in
@@ -117,6 +119,31 @@ class _Metering(NodeTransformer):
         return self.generic_visit(node) if node.ctx == "store" else self.visit_List(node)
 
 
+_TAGS = r"[ \t]*(?:\{%(?:(?!%\}).)*%\}|\{#(?:(?!#\}).)*#\})"
+_TAG_LINE = re.compile(rf"^((?:{_TAGS})+?)[ \t]*\n", re.MULTILINE | re.DOTALL)
+
+
+_IF_LINE = re.compile(
+    r"^([ \t]*\{%-? if (?:(?!%\}).)*%\}(?:(?!\{%).)+)(\{% endif -?%\})[ \t]*\n", re.MULTILINE
+)
+
+
+def tag_lines(source: str) -> str:
+    """Return a Markdown template in which a line of nothing but tags leaves no line behind.
+
+    Its line end moves into its last tag, so that the numbers of all lines stay right. The end of a line that
+    is one `if` moves inside the `if`: if it is false, no empty line cuts the paragraph. Jinja's own trimming
+    would also take the line end after a tag at the end of a sentence.
+    """
+
+    def moved(line: re.Match[str]) -> str:
+        tags = re.sub(r"(?<=[%#]\})[ \t]+|^[ \t]+", "", line[1])
+        cut = -3 if tags[-3] == "-" else -2
+        return f"{tags[:cut]}\n{tags[cut:]}"
+
+    return _TAG_LINE.sub(moved, _IF_LINE.sub("\\1\n\\2", source))
+
+
 def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
@@ -162,8 +189,25 @@ class _Codes(BytecodeCache):
             self._kept[bucket.key, bucket.checksum] = bucket.code
 
 
-# By whether the text is escaped: the same source compiles to something else then.
-_CODES = {html: _Codes() for html in (False, True)}
+class Form(StrEnum):
+    """What a template writes: plain text, HTML with values escaped, or Markdown with holes for its values."""
+
+    PLAIN = "plain"
+    HTML = "html"
+    MARKDOWN = "markdown"
+
+
+# The same source compiles to something else in each form.
+_CODES = {form: _Codes() for form in Form}
+
+# A value printed into Markdown leaves one private-use character of plane 16 there: no value is ever parsed.
+FIRST_HOLE, MOST_HOLES = 0x100000, 2_000
+
+
+class ReaderText(str):
+    """A value of the reader, as printed: what depends on it can't be shared."""
+
+    __slots__ = ()
 
 
 class _Missing(StrictUndefined):
@@ -185,45 +229,51 @@ class _Missing(StrictUndefined):
 class MessageEnvironment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, narrowed: values are JSON, and only what this module names can be accessed.
 
-    Set `budget` before each message; one environment renders one message at a time.
+    Set `budget` before each message; one environment renders one message at a time. In Markdown, `holes` are
+    the values printed since it was emptied last. Text that a template captured (a macro's, a `set` block's)
+    is Markdown, too; no filter may take it apart.
     """
 
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
 
-    def __init__(self, sources: Mapping[str, str], *, html: bool) -> None:
+    def __init__(self, sources: Mapping[str, str], path: Sequence[str], form: Form) -> None:
+        is_plain, in_markdown = form is Form.PLAIN, form is Form.MARKDOWN
         super().__init__(
             loader=DictLoader(sources),
-            autoescape=html,
+            autoescape=not is_plain,
             undefined=_Missing,
-            trim_blocks=True,
-            lstrip_blocks=True,
+            trim_blocks=not in_markdown,  # see tag_lines
+            lstrip_blocks=not in_markdown,
             optimized=False,  # folding constants would run filters while compiling
             auto_reload=False,  # the sources never change
             finalize=self._printed,
-            bytecode_cache=_CODES[html],
+            bytecode_cache=_CODES[form],
         )
         self.budget = Budget()
-        self._sources = sources
+        self.holes: list[str] = []
+        self._sources, self._path, self._in_markdown = sources, path, in_markdown
         self.globals = {name: self.globals[name] for name in ("range", "namespace")}
         self.filters = {
             name: self._guarded(name) for name in sorted(_LIST_FILTERS | _TEXT_FILTERS | {*_OUR_FILTERS})
         }
         self.filters["count"] = self.filters["length"]
         self.filters["default"] = self.filters["d"] = FILTERS["default"]
-        if html:
+        if form is Form.HTML:
             self.filters["e"] = self.filters["escape"] = self._guarded("escape")
         self.filters |= {CHARGE: self._charge, CONCAT: self._concat, HOLD: self._held}
 
     def join_path(self, template: str, parent: str) -> str:
         """Return the full name: names are relative to the root of the templates, not to the parent."""
         del parent
-        return resolve_in(self._sources, template)
+        return resolve_in(self._sources, template, self._path)
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
         """Return a template's globals as one plain dict: every message copies them."""
         return {**self.globals, **(d or {})}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        if self._in_markdown:
+            source = tag_lines(source)
         tree: nodes.Template = _Metering(self, name).visit(super()._parse(source, name, filename))
         tree.set_environment(self)
         return tree
@@ -239,6 +289,8 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         del value
         if isinstance(obj, _OPEN):
             return not attr.startswith("_")
+        if self._in_markdown and isinstance(obj, Markup):
+            return False
         return any(attr in names for kind, names in _METHODS if isinstance(obj, kind))
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
@@ -264,6 +316,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         if operator == "*" and isinstance(left, str) and isinstance(right, int):
             self._fits(len(left) * max(0, right))
             return left * right
+        self._refuse_captured([left, right], f"{operator} does not work with captured text; use ~")
         joins = operator == "+" and any(_both(kind, left, right) for kind in (str, list, tuple))
         # For undefined values Jinja says which name it is.
         if not (joins or isinstance(left, Undefined) or isinstance(right, Undefined)):
@@ -288,19 +341,40 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
     @pass_context  # which also keeps Jinja from printing constants while it compiles
     def _printed(self, _: Context | None, value: Any) -> Any:
         """Let only text and numbers into a message: never "None", "True" or a list in brackets."""
+        self._checked(value)
+        if self._in_markdown and not isinstance(value, (Markup, Undefined)):
+            return self._hole(value if isinstance(value, str) else str(value))
+        return value
+
+    def _checked(self, value: Any) -> Any:
         if isinstance(value, str):
             self.budget.spend(len(value))
         elif not isinstance(value, Undefined) and (what := _not_printable(value)):
             raise LimitExceeded(f"prints {what} instead of text; test it first, join a list")
         return value
 
+    def _hole(self, value: str) -> Markup:
+        """Keep a value, and return the character that stands for it in the Markdown."""
+        if len(self.holes) >= MOST_HOLES:
+            raise LimitExceeded(f"prints more than {MOST_HOLES} values")
+        self.holes.append(value)
+        return Markup(chr(FIRST_HOLE + len(self.holes) - 1))  # noqa: S704 - one character, no markup
+
+    def _refuse_captured(self, values: Iterable[Any], what: str) -> None:
+        if self._in_markdown and any(isinstance(each, Markup) for each in values):
+            raise LimitExceeded(what)
+
     def _charge(self, characters: int) -> str:
         self.budget.spend(max(0, characters))  # `map` can call any filter by name, with any value
         return ""
 
     def _concat(self, parts: tuple[Any, ...]) -> str:
-        texts = [part if isinstance(part, str) else str(self._printed(None, part)) for part in parts]
+        if self._in_markdown and any(isinstance(part, Markup) for part in parts):
+            return Markup("").join(self._printed(None, part) for part in parts)
+        texts = [part if isinstance(part, str) else str(self._checked(part)) for part in parts]
         self._fits(sum(map(len, texts)))
+        if self._in_markdown:
+            return str_join(texts)
         return markup_join(texts) if self.autoescape else str_join(texts)
 
     def _guarded(self, name: str) -> Callable[..., Any]:
@@ -320,11 +394,14 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
 
     def _check(self, name: str, value: Any, settings: list[Any]) -> None:
         """Refuse what a filter would print as None or the like, or would make too much text of."""
+        captured = f"{name} does not work with captured text; use it on the value"
+        self._refuse_captured([value, *settings], captured)
         if name in _LIST_FILTERS:
             self.budget.spend(_size(value))
             return
         for each in (*value, *settings) if name == "join" else (value,):
-            self._printed(None, each)
+            self._refuse_captured([each], captured)
+            self._checked(each)
         if (20 + _size(value)) * max(map(_reach, settings), default=1) > MOST_CHARACTERS:
             raise LimitExceeded(f"{name} would make far more text than a message holds")
 

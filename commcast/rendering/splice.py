@@ -249,12 +249,15 @@ class _Watched(Mapping[str, Any]):
 def _came_out(written: Written) -> Counter[str] | None:
     """Return how often each mark was written; None if one is not a piece of its own."""
     found: Counter[str] = Counter()
-    for piece in (*written.subject, *written.text, *(written.html or ())):
+    pieces = (*written.subject, *written.text, *(written.html or ()), *(written.printed or ()))
+    for piece in pieces:
         if not piece.isascii() and _MARK.search(piece):
             if len(piece) > 1:
                 return None
             found[str(piece)] += 1
-    return found
+    if written.printed is None:
+        return found
+    return Counter({mark: sum(map(mark.__eq__, written.printed)) for mark in found})
 
 
 def _limit(mark: str, written: Written, subject: str) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -24,16 +24,21 @@ SHIPPED = "shipped"
 LARGEST_TEMPLATE = 64 * 1024  # bytes
 LARGEST_WORDING = 256 * 1024  # bytes of all templates of one message: they compile within a second or two
 MOST_TEMPLATES = 32
-_COMMON_FOLDER = {View.PUBLIC: "customers", View.INTERNAL: "internal"}
+LAYOUT = "layout.html.j2"
+MAIN_LANGUAGE = "en"  # of the templates that are in no folder of a language
+_LEGACY_PATH = (f"{USER}:", f"{SHIPPED}:")
 _NAME = re.compile(r"(?:(user|shipped):)?((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.j2)")
-_PART = re.compile(r"(?:[A-Za-z0-9_-]{1,64})?")
+_PART = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ENDINGS = {Channel.EMAIL: ".md.j2", Channel.SMS: ".sms.j2"}
 
 
 class Wording(NamedTuple):
     """The templates of one message with everything they include: enough to render it again anywhere, later.
 
-    `text` and `html` name their entry in `sources`; `html` is "" for a text-only email and for SMS.
-    `origin` is "user" or "shipped". `sources` maps names such as "user:customers/email.txt.j2" to their text.
+    `text` and `html` name their entry in `sources`: the message and, of an email, its layout; `html` is ""
+    for a text. `origin` is "user" or "shipped". `sources` maps names such as "user:de/resolved.md.j2" to
+    their text; `path` has the beginnings of such names, in the order in which a part is looked up.
+    Earlier versions froze an email's text and HTML as two templates: ".txt.j2" and ".html.j2".
     """
 
     channel: Channel
@@ -41,6 +46,8 @@ class Wording(NamedTuple):
     html: str
     origin: str
     sources: Mapping[str, str]
+    path: tuple[str, ...] = _LEGACY_PATH
+    language: str = MAIN_LANGUAGE
 
     def to_json(self) -> str:
         """Return the wording as JSON; equal wordings give the same text."""
@@ -52,7 +59,8 @@ class Wording(NamedTuple):
         """Return the wording that `to_json` wrote. Raises ValueError for anything else."""
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "channel": Channel(fields["channel"])})
+            path = tuple(fields.get("path", _LEGACY_PATH))
+            return cls(**{**fields, "channel": Channel(fields["channel"]), "path": path})
         except (KeyError, TypeError, ValueError):
             raise ValueError("this is not a stored wording") from None
 
@@ -63,14 +71,13 @@ class Wording(NamedTuple):
 
 
 class TemplateRow(NamedTuple):
-    """One row of `commcast templates`: what an audience gets. `text` is "" if no template fits."""
+    """One row of `commcast templates`: the file that wins for a moment. `file` is "" if none fits."""
 
     audience: str
     channel: Channel
-    status: str
+    moment: str
     locale: str
-    text: str = ""
-    html: str = ""
+    file: str = ""
     note: str = ""
 
 
@@ -80,61 +87,77 @@ class Templates(NamedTuple):
     user: Path | None
     shipped: Path
 
-    def choose(self, audience: str, view: View, status: str, locale: str, channel: Channel) -> Wording:
-        """Return the wording for one audience, status and locale ("" for none).
+    def choose(
+        self, audience: str, view: View, moment: str, locale: str, channel: Channel, *, desk: str = ""
+    ) -> Wording:
+        """Return the wording for one audience, moment and locale ("" for none), `desk` the desk's language.
 
-        The first file wins: the user's folder, then the shipped one; in each the audience's folder, then
-        `customers` (view public) or `internal`; in each status and locale, status, locale, general. The HTML
-        part has to be in the same folder as its text, or the two could say different things.
-        Raises TemplateError if nothing fits, or if a file it needs is missing, unsafe or not a template.
+        The first language of the reader's, the desk's and the main one that has the moment has all of its
+        parts, too; if one is missing there, the next language is taken. In it, the audience's folder comes
+        before `internal` (view internal only) and the language's own; in each, the user's file before the
+        shipped one. Raises TemplateError if nothing fits, or if a file is missing, unsafe or no template.
         """
-        found = self._find(audience, view, status, locale, channel)
-        if not found:
-            raise _nothing_fits(audience, view, status, channel)
+        self._check_user_folder()
+        languages = languages_of(locale, desk)
+        if not all(_PART.fullmatch(part) for part in (audience, moment, *languages)) or not audience:
+            raise TemplateError.of("templates", "no file can have this name", "use a-z, 0-9 and -")
+        for language in languages:
+            try:
+                wording = self.wording(audience, view, moment, language, channel)
+            except MissingPart:
+                if language == MAIN_LANGUAGE:
+                    raise
+                continue
+            if wording:
+                return wording
+        raise _nothing_fits(audience, moment, channel)
+
+    def wording(
+        self, audience: str, view: View, moment: str, language: str, channel: Channel
+    ) -> Wording | None:
+        """Return the wording in exactly this language, None if it does not have the moment.
+
+        Raises MissingPart if it lacks a part, TemplateError as `choose` does.
+        """
+        path = _path(audience, view, language)
+        entry = _resolved(f"{moment}{_ENDINGS[channel]}", path, self._exists)
+        if not self._exists(entry):
+            return None
+        others = () if language == MAIN_LANGUAGE else _path(audience, view, MAIN_LANGUAGE)
         sources: dict[str, str] = {}
-        for name in found:
-            self._add(name, sources, ())
-        text, html = (*found, "")[:2]
-        return Wording(channel, text, html, text.partition(":")[0], dict(sorted(sources.items())))
+        self._add(entry, sources, (), path, others)
+        layout = ""
+        if channel is Channel.EMAIL:
+            layout = _resolved(LAYOUT, path, self._exists)
+            if not self._exists(layout):  # of the main language: it has hardly any words
+                layout = _resolved(LAYOUT, _LEGACY_PATH, self._exists)
+            self._add(layout, sources, (), path, ())
+        origin = entry.partition(":")[0]
+        return Wording(channel, entry, layout, origin, dict(sorted(sources.items())), path, language)
+
+    def fixed(self, channel: Channel, file: str) -> Wording:
+        """Return the wording of one shipped file that no desk changes: a nudge's."""
+        name = f"{SHIPPED}:{file}"
+        return Wording(channel, name, "", SHIPPED, {name: self._read(name)})
 
     def listing(
-        self,
-        audiences: Mapping[str, View],
-        channels: Iterable[Channel] = tuple(Channel),
-        statuses: Iterable[str] = ("",),
-        locales: Iterable[str] = ("",),
+        self, audiences: Mapping[str, View], moments: Iterable[str], locales: Iterable[str] = ("",)
     ) -> tuple[TemplateRow, ...]:
-        """Return which file wins for each audience, channel, status and locale ("" for any)."""
-        every = product(audiences.items(), channels, statuses, locales)
+        """Return which file wins for each audience, moment, locale ("" for any) and channel."""
+        every = product(audiences.items(), moments, locales, Channel)
         return tuple(self._listed(*each) for each in every)
 
-    def _listed(self, named: tuple[str, View], channel: Channel, status: str, locale: str) -> TemplateRow:
+    def _listed(self, named: tuple[str, View], moment: str, locale: str, channel: Channel) -> TemplateRow:
         audience, view = named
-        row = TemplateRow(audience, channel, status, locale)
-        found = self._find(audience, view, status, locale, channel)
-        if not found:
-            return row._replace(note="no template")
+        row = TemplateRow(audience, channel, moment, locale)
         try:
-            for name in found:
-                self._read(name)
+            chosen = self.choose(audience, view, moment, locale, channel)
         except TemplateError as error:
             return row._replace(note=f"refused: {error}")
-        text, html = (*map(display_name, found), "")[:2]
-        note = "text only" if channel is Channel.EMAIL and not html else ""
-        return row._replace(text=text, html=html, note=note)
-
-    def _find(self, audience: str, view: View, status: str, locale: str, channel: Channel) -> tuple[str, ...]:
-        """Return the names of a message's text and, if it has one, its HTML part; () if nothing fits."""
-        self._check_user_folder()
-        if not all(_PART.fullmatch(part) for part in (audience, status, locale)) or not audience:
-            raise TemplateError.of("templates", "no file can have this name", "use a-z, 0-9 and -")
-        folders = dict.fromkeys((audience, _COMMON_FOLDER[view]))
-        for root, folder, level in product((USER, SHIPPED), folders, _levels(status, locale)):
-            start = f"{root}:{folder}/{level}{channel.value}"
-            text, html = f"{start}.txt.j2", f"{start}.html.j2"
-            if self._exists(text):
-                return (text, html) if channel is Channel.EMAIL and self._exists(html) else (text,)
-        return ()
+        is_other = locale and chosen.language not in [*_shorter(locale)]
+        return row._replace(
+            file=display_name(chosen.text), note=f"not in {locale}: {chosen.language}" if is_other else ""
+        )
 
     def _check_user_folder(self) -> None:
         if self.user is None:
@@ -160,7 +183,15 @@ class Templates(NamedTuple):
             raise template_error(f"{root}:", what, f"look at: ls -lR {folder}") from None
         return True
 
-    def _add(self, name: str, sources: dict[str, str], above: tuple[str, ...]) -> None:
+    def _add(
+        self,
+        name: str,
+        sources: dict[str, str],
+        above: tuple[str, ...],
+        path: tuple[str, ...],
+        others: tuple[str, ...],
+    ) -> None:
+        """Read a template and all it includes; `others` is where the main language has its parts."""
         if name in sources:
             return
         sources[name] = source = self._read(name)
@@ -168,16 +199,17 @@ class Templates(NamedTuple):
             remedy = f"keep one message within {MOST_TEMPLATES} files and {LARGEST_WORDING // 1024} KB"
             raise template_error(name, "too much is included", remedy)
         above = (*above, name)
-        for written, line, optional in _references(name, source):
-            target = _resolved(written, self._exists)
+        for written, line, is_optional in _references(name, source):
+            target = _resolved(written, path, self._exists)
             if target in above:
                 remedy = "break the circle; shipped:… names the shipped one"
                 raise template_error(name, f"{written!r} includes itself", remedy, line)
             if self._exists(target):
-                self._add(target, sources, above)
-            elif not optional:
-                remedy = "write its path below templates/"
-                raise template_error(name, f"{written!r} not found", remedy, line)
+                self._add(target, sources, above, path, others)
+            # A part that only some audiences have may be missing, but not in one language alone.
+            elif not is_optional or (others and self._exists(_resolved(written, others, self._exists))):
+                remedy = f"write it, in {path[-1].partition(':')[2] or 'templates/'}"
+                raise MissingPart(template_error(name, f"{written!r} not found", remedy, line).faults)
 
     def _read(self, name: str) -> str:
         root, _, relative = name.partition(":")
@@ -194,18 +226,44 @@ class Templates(NamedTuple):
         return text
 
 
-def resolve_in(sources: Mapping[str, str], written: str) -> str:
-    """Return the name in `sources` that `written` means: the user's file hides the shipped one."""
-    return _resolved(written, sources.__contains__)
+class MissingPart(TemplateError):
+    """A template includes a file that is not there."""
 
 
-def _resolved(written: str, exists: Callable[[str], bool]) -> str:
-    if ":" in written:
-        return written
-    return f"{USER}:{written}" if exists(f"{USER}:{written}") else f"{SHIPPED}:{written}"
+def languages_of(locale: str, desk: str) -> tuple[str, ...]:
+    """Return the languages to try for a reader: zh-Hant-TW, zh-Hant, zh, the desk's, the main one."""
+    tags = [tag for each in (locale, desk) for tag in _shorter(each)]
+    return tuple(dict.fromkeys([*tags, MAIN_LANGUAGE]))
 
 
-def reached(sources: Mapping[str, str], name: str) -> tuple[str, ...]:
+def _shorter(tag: str) -> Iterator[str]:
+    parts = tag.split("-")
+    for count in range(len(parts), 0, -1):
+        if tag:
+            yield "-".join(parts[:count])
+
+
+def _path(audience: str, view: View, language: str) -> tuple[str, ...]:
+    """Return where a message and its parts are looked up, the most special folder first."""
+    start = "" if language == MAIN_LANGUAGE else f"{language}/"
+    internal = ["internal/"] if view is View.INTERNAL else []
+    folders = dict.fromkeys([f"{audience}/", *internal, ""])
+    return tuple(f"{root}:{start}{folder}" for folder in folders for root in (USER, SHIPPED))
+
+
+def resolve_in(sources: Mapping[str, str], written: str, path: Sequence[str]) -> str:
+    """Return the name in `sources` that `written` means."""
+    return _resolved(written, path, sources.__contains__)
+
+
+def _resolved(written: str, path: Sequence[str], exists: Callable[[str], bool]) -> str:
+    """Return the first name that exists on the path, else the last; "shipped:…" is looked up there only."""
+    root, _, name = written.rpartition(":")
+    names = [f"{start}{name}" for start in path if not root or start.startswith(f"{root}:")]
+    return next(filter(exists, names), names[-1])
+
+
+def reached(sources: Mapping[str, str], name: str, path: Sequence[str]) -> tuple[str, ...]:
     """Return the names in `sources` that `name` pulls in by any way, itself first.
 
     Raises TemplateError if a template does not parse, or does not name another one by a constant.
@@ -213,7 +271,7 @@ def reached(sources: Mapping[str, str], name: str) -> tuple[str, ...]:
     found, todo = dict.fromkeys([name]), [name]
     while todo:
         each = todo.pop()
-        named = (resolve_in(sources, written) for written, _, _ in _references(each, sources[each]))
+        named = (resolve_in(sources, written, path) for written, _, _ in _references(each, sources[each]))
         new = [one for one in named if one in sources and one not in found]
         found.update(dict.fromkeys(new))
         todo += new
@@ -240,19 +298,9 @@ def shipped_templates() -> Path:
     raise TemplateError.of("templates", "the shipped templates are missing", "reinstall commcast")
 
 
-def _levels(status: str, locale: str) -> Iterator[str]:
-    """Yield the prefixes of a file name, most specific first: zh-Hans-TW falls back to zh-Hans and zh."""
-    parts = locale.split("-")
-    locales = dict.fromkeys("-".join(parts[:count]) for count in range(len(parts), -1, -1))
-    for state in dict.fromkeys((status, "")):
-        for tongue in locales:
-            yield "".join(f"{part}." for part in (state, tongue) if part)
-
-
-def _nothing_fits(audience: str, view: View, status: str, channel: Channel) -> TemplateError:
-    what = f"no {channel.value} template for audience {audience}{status and f' at status {status}'}"
-    remedy = f"write templates/{audience}/{channel.value}.txt.j2, or one in templates/{_COMMON_FOLDER[view]}"
-    return TemplateError.of(f"templates/{audience}", what, remedy)
+def _nothing_fits(audience: str, moment: str, channel: Channel) -> TemplateError:
+    what = f"no {channel.value} template for audience {audience} and moment {moment}"
+    return TemplateError.of("templates", what, f"write templates/{moment}{_ENDINGS[channel]}")
 
 
 @lru_cache(maxsize=MOST_TEMPLATES * 4)  # each audience, channel and notice asks again for the same few files
