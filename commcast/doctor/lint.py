@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
 from itertools import product
@@ -34,7 +34,7 @@ from commcast.incidents.schema import IncidentFile, check_shape
 from commcast.incidents.unfold import ReleasedAt
 from commcast.ledger.releases import read_releases, release_times, released_facts
 from commcast.ledger.store import ledger_path, open_copy
-from commcast.model.incident import Channel, Incident, Recipient
+from commcast.model.incident import Channel, Incident, Recipient, Update
 from commcast.model.release import changed
 from commcast.model.times import write_instant
 from commcast.plan.cadence import lateness_faults, promises

@@ -203,7 +203,7 @@ def build_context(
     occasion: Occasion = NO_OCCASION,
     with_calendar: bool = False,
 ) -> Facts:
-    """Return what templates may use for the readers of `audience` in one zone and language: plain JSON values.
+    """Return what templates may use of `audience` in one zone and language: plain JSON values.
 
     `first` means that these readers were told nothing of the incident before; `previous` is the update they
     got last; `next_update_by` is the promise (aware), None at an end; `with_calendar` means that a calendar
@@ -277,7 +277,7 @@ def language_of(config: Config) -> str:
 
 
 def message_language(wording: str, locale: str) -> str:
-    """Return the language of a message's dates: the reader's variant of the language that its words are in."""
+    """Return the language of a message's dates: the reader's variant of the language of its words."""
     return locale if locale.partition("-")[0] == wording.partition("-")[0] else wording
 
 

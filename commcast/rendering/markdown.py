@@ -269,7 +269,7 @@ class _Writer:
         return self.values[ord(hole) - FIRST_HOLE]
 
     def pieces(self, source: str, *, in_html: bool) -> list[str]:
-        """Return a source cut at its holes, with the values in them; a reader's value is a piece of its own."""
+        """Return a source cut at its holes, with the values in them; a reader's is a piece of its own."""
         return list(self._filled(source, in_html))
 
     def _filled(self, source: str, in_html: bool) -> Iterator[str]:

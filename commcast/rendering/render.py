@@ -139,7 +139,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud
 _FINE = bytes((9, 10, *range(32, 127)))  # of ASCII
 
 Pieces = Sequence[str]
-# Where a layout has the first paragraph as text, the message and its foot; beyond the holes, so that no value is taken for one.
+# Where a layout has the first paragraph as text, the message and its foot: no character of a hole.
 _FIRST, _BODY, _FOOT = (Markup(chr(FIRST_HOLE + MOST_HOLES + n)) for n in range(3))  # noqa: S704 - no markup
 _SLOT = re.compile(f"([{_FIRST}{_BODY}{_FOOT}])")
 _INLINE = re.compile(r"<style inline>(.*?)</style>\n?", re.DOTALL)

@@ -120,12 +120,9 @@ class _Metering(NodeTransformer):
 
 
 _TAGS = r"[ \t]*(?:\{%(?:(?!%\}).)*%\}|\{#(?:(?!#\}).)*#\})"
-_TAG_LINE = re.compile(rf"^((?:{_TAGS})+?)[ \t]*\n", re.MULTILINE | re.DOTALL)
-
-
-_IF_LINE = re.compile(
-    r"^([ \t]*\{%-? if (?:(?!%\}).)*%\}(?:(?!\{%).)+)(\{% endif -?%\})[ \t]*\n", re.MULTILINE
-)
+_TAG_LINE = rf"(?P<tags>(?:{_TAGS})+?)[ \t]*\n"
+_IF_LINE = r"(?P<says>[ \t]*\{% if (?:(?!%\}|\n).)*%\}(?:(?!\{%|\n).)+)(?P<end>\{% endif %\})[ \t]*\n"
+_LINE = re.compile(f"^(?:{_IF_LINE}|{_TAG_LINE})", re.MULTILINE | re.DOTALL)
 
 
 def tag_lines(source: str) -> str:
@@ -137,11 +134,13 @@ def tag_lines(source: str) -> str:
     """
 
     def moved(line: re.Match[str]) -> str:
-        tags = re.sub(r"(?<=[%#]\})[ \t]+|^[ \t]+", "", line[1])
+        if line["says"]:
+            return f"{line['says']}\n{line['end']}"
+        tags = re.sub(r"(?<=[%#]\})[ \t]+|^[ \t]+", "", line["tags"])
         cut = -3 if tags[-3] == "-" else -2
         return f"{tags[:cut]}\n{tags[cut:]}"
 
-    return _TAG_LINE.sub(moved, _IF_LINE.sub("\\1\n\\2", source))
+    return _LINE.sub(moved, source)
 
 
 def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
@@ -244,6 +243,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             undefined=_Missing,
             trim_blocks=not in_markdown,  # see tag_lines
             lstrip_blocks=not in_markdown,
+            keep_trailing_newline=in_markdown,  # a part ends its own paragraph
             optimized=False,  # folding constants would run filters while compiling
             auto_reload=False,  # the sources never change
             finalize=self._printed,
