@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
-from commcast.config.settings import CONFIG_NAME, Config
+from commcast.config.settings import CONFIG_NAME, Config, Contact
 from commcast.errors import FAULTS_SHOWN_PER_FILE, ConfigError, Fault, in_order
 from commcast.files import merge_conflict
 from commcast.model.incident import Channel
@@ -108,6 +108,7 @@ _IN_OUR_WORDS = {
 # Patterns with words of their own, by the last part of the key path.
 _FORMS = {
     "region": ("is not a region", 'write a country in two capital letters, such as "DE"'),
+    "colour": ("is not a colour", 'write six hexadecimal digits, such as "#0b4f8a"'),
     "desk": ("is not a desk's id", "write 16 to 64 hexadecimal digits, as commcast init does"),
     "env": ("is not the name of a variable", 'write one such as "PAGER_TOKEN"'),
     "[key]": ("is not a name", "use up to 40 lower-case letters, digits and hyphens, such as big-customers"),
@@ -151,10 +152,10 @@ def config_schema() -> dict[str, Any]:
     length = cadence["properties"]["every"]
     cadence["properties"] = {key: cadence["properties"][key] for key in ("first", "every")}
     cadence["additionalProperties"] = {key: length[key] for key in ("type", "description", "examples")}
-    # And [silence] takes the names of audiences beside its own keys.
-    silence = schema["$defs"]["Silence"]
-    del silence["properties"]["audiences"]
-    silence["additionalProperties"] = {"$ref": "#/$defs/OnSilence"}
+    # And [silence] and [contact] take the names of audiences beside their own keys.
+    for table, kind in (("Silence", "OnSilence"), ("Contact", "ContactOf")):
+        del schema["$defs"][table]["properties"]["audiences"]
+        schema["$defs"][table]["additionalProperties"] = {"$ref": f"#/$defs/{kind}"}
     return schema
 
 
@@ -209,7 +210,9 @@ def _faults(error: ValidationError) -> Iterator[Wrong]:
 
 
 def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    return tuple(str(part) for part in loc if part not in {"function-before", "function-after"})
+    """Return the path of a key as it is written; names of audiences are beside a table's own keys."""
+    path = [str(part) for part in loc if part not in {"function-before", "function-after"}]
+    return tuple(part for at, part in enumerate(path) if not (part == "audiences" and at))
 
 
 def _close(loc: tuple[str, ...]) -> str:
@@ -264,6 +267,7 @@ def _cross_faults(config: Config) -> Iterator[Wrong]:
             yield path, "is empty", 'write ["email"], ["sms"] or both'
     for severity, cadence in config.cadence.items():
         yield from _not_audiences(config, f"cadence.{severity}", cadence.audiences, ("first", "every"))
+    yield from _not_audiences(config, "contact", config.contact.audiences, Contact.model_fields)
     if config.silence is not None:
         own = ("severities", "steps", "then")
         yield from _not_audiences(config, "silence", config.silence.audiences, own)

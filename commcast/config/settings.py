@@ -23,8 +23,10 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from commcast.model.hours import parse_hours
 from commcast.model.incident import ID_PATTERN, Channel, Severity, View
 from commcast.model.message import read_mailbox
+from commcast.model.text import locale_of
 from commcast.model.times import parse_duration
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -232,6 +234,11 @@ def _quiet(text: str) -> tuple[time, time] | None:
     return start, end
 
 
+def _hours(text: str) -> str:
+    parse_hours(text)
+    return text
+
+
 def _short_lead(length: timedelta) -> timedelta:
     if length > timedelta(hours=1):
         raise ValueError("is longer than an hour; write 5m")
@@ -254,25 +261,57 @@ Lead = Annotated[Length, AfterValidator(_short_lead)]
 _QUIET_SCHEMA = {"type": "string", "pattern": r"^(\d\d:\d\d-\d\d:\d\d)?$", "examples": ["21:00-08:00"]}
 QuietHours = Annotated[tuple[time, time] | None, BeforeValidator(_quiet), WithJsonSchema(_QUIET_SCHEMA)]
 Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "examples": ["2%"]})]
+Language = Annotated[str, AfterValidator(locale_of)]
+Hours = Annotated[Line, AfterValidator(_hours), Field(examples=["Mon-Fri 08:00-18:00, Sat 09:00-12:00"])]
 SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started", "reminder"]
 
 
 class Organisation(ConfigTable):
-    """Who speaks. `zone` is the time zone of times written without one."""
+    """Who speaks. `zone` is the time zone of times written without one.
+
+    `language` is that of your own words, and of readers whose row names none.
+    """
 
     name: Line = Field(min_length=1, max_length=60)
     zone: Zone = "UTC"
+    language: Language = "en"
     status_url: WebUrl = ""
 
 
-class Contact(ConfigTable):
-    """How readers reach a person. `{id}` in `reply_to` and `feedback_url` becomes the incident's id."""
+class Brand(ConfigTable):
+    """What emails look like: the colour of your name and of links."""
+
+    colour: Annotated[str, Field(pattern="^(#[0-9a-fA-F]{6})?$", examples=["#0b4f8a"])] = ""
+
+
+class ContactOf(ConfigTable):
+    """How the readers of one audience reach a person. `{id}` in `reply_to` becomes the incident's id.
+
+    `hours` are those of the phone, in the organisation's zone; outside them, readers get `after_hours`.
+    """
 
     reply_to: Address = ""
     phone: Line = ""
-    hours: Line = ""
+    hours: Hours = ""
     after_hours: Line = ""
+
+
+class Contact(ContactOf):
+    """How the public reaches a person. A table such as [contact.support] is for one audience.
+
+    Audiences with the internal view have only that. `{id}` in `feedback_url` becomes the incident's id.
+    """
+
     feedback_url: WebUrl = ""
+    audiences: Mapping[str, ContactOf] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
+        return {**{key: data[key] for key in data if key not in tables}, "audiences": tables}
 
 
 class Person(ConfigTable):
@@ -463,9 +502,11 @@ class Config(ConfigTable):
     folder: Path = Field(exclude=True, default=Path())
     desk: Annotated[str, Field(pattern="^([0-9a-f]{16,64})?$")] = ""
     organisation: Organisation
+    brand: Brand = Brand.model_construct()
     contact: Contact = Contact.model_construct()
     people: Mapping[Name, Person] = Field(default_factory=dict)
     components: Mapping[str, Component] = Field(default_factory=dict)
+    offers: Mapping[Name, Annotated[Line, Field(min_length=1, max_length=500)]] = Field(default_factory=dict)
     audiences: Mapping[Name, Audience] = Field(min_length=1)
     cadence: Mapping[Literal["1", "2", "3", "4"], Cadence] = Field(default_factory=dict)
     silence: Silence | None = None

@@ -6,28 +6,42 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
+from itertools import chain
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    create_model,
+)
 from pydantic.json_schema import GenerateJsonSchema
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault
 from commcast.files import FORBIDDEN, named
 from commcast.incidents.yaml import QUOTE, Loc, YamlDocument, examine
 from commcast.model.incident import ID_PATTERN, SENTENCES, Confidence, Kind, Status
+from commcast.model.text import locale_of
 
 LONGEST_TITLE = 200
 LONGEST_SENTENCE = 4_000
 MOST_UPDATES = 1_000
 
 # Keys whose value is a sentence: YAML must not cut it at " #".
-_SENTENCE_KEYS = {*SENTENCES, "title", "internal", "wrong", "right", "postmortem"}
+_SENTENCE_KEYS = {*SENTENCES, "title", "internal", "wrong", "right", "postmortem", "offer"}
 
 
 # Keys of an update that ~ takes back: from then on nothing is carried forward for them.
-TAKEN_BACK = ("scope", "action", "short", "timeframe", "affected", "audiences", "owner", "backup", "for")
+TAKEN_BACK = (
+    *("scope", "works", "data", "action", "short", "link", "urgent", "offer", "offer_public", "timeframe"),
+    *("affected", "audiences", "owner", "backup", "for", "translations"),
+)
 # Keys that earlier versions accepted without acting on them.
-_NOT_YET = frozenset(("translations", "offer", "dedupe_key"))
+_NOT_YET = frozenset(("dedupe_key",))
 
 
 def _sentence(text: str) -> str:
@@ -52,6 +66,24 @@ def _link_or_words(text: str) -> str:
     return text
 
 
+def _https(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_fit = parts.scheme == "https" and bool(parts.hostname) and not re.search(r"[\s<>\"\\]", text)
+    except ValueError:
+        is_fit = False
+    if not is_fit:
+        raise ValueError("is not a secure web address; write https://…")
+    return text
+
+
+def _locale(text: str) -> str:
+    """Check a locale; each has one spelling, so that none is there twice."""
+    if (tag := locale_of(text)) != text:
+        raise ValueError(f"{text!r:.40} is not how it is spelled; write {tag}")
+    return text
+
+
 def _once(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
@@ -59,6 +91,8 @@ def _once(names: list[str]) -> list[str]:
 Sentence = Annotated[str, Field(max_length=LONGEST_SENTENCE), AfterValidator(_sentence)]
 OneLine = Annotated[str, Field(max_length=LONGEST_TITLE), AfterValidator(_one_line)]
 Name = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
+Link = Annotated[OneLine, AfterValidator(_https)]
+Locale = Annotated[str, Field(max_length=35), AfterValidator(_locale)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=200), AfterValidator(_once)]
 _MOMENTS = ["2026-11-21T10:05+01:00", "2026-11-21T09:05Z"]
 _MOMENT_KEYS = {"at", "started", "ended", "expected_at", "from", "to"}
@@ -90,7 +124,23 @@ class WordsWritten(_Entry):
     issue: Sentence | None = None
     resolution: Sentence | None = None
     scope: Sentence | None = None
+    works: Sentence | None = None
+    data: Sentence | None = None
     action: Sentence | None = None
+
+
+class TitleWritten(_Entry):
+    """The title in another language."""
+
+    title: OneLine
+
+
+# What an update says, in another language: every sentence for readers.
+Translation = create_model(
+    "Translation",
+    __base__=_Entry,
+    **dict.fromkeys((*SENTENCES, "wrong", "right"), (Sentence | None, None)),  # type: ignore[call-overload]
+)
 
 
 class _Shared(_Entry):
@@ -115,19 +165,34 @@ class UpdateEntry(_Shared):
     resolution: Sentence | None = Field(None, description="What is being done, or may be")
     timeframe: OneLine | None = Field(None, description="unknown | 30m | 1h to 2h | by 14:00")
     confidence: Confidence | None = Field(None, description="How reliable the timeframe is")
-    scope: Sentence | None = Field(None, description="What is affected, and what still works")
-    action: Sentence | None = Field(None, description="What readers should do, or not do")
+    scope: Sentence | None = Field(None, description="Who and what is affected; unknown: nobody knows yet")
+    works: Sentence | None = Field(None, description="What still works")
+    data: Sentence | None = Field(None, description="Whether data is safe or late")
+    action: Sentence | None = Field(None, description="What readers should do, or not do; none: nothing")
     short: Sentence | None = Field(None, description="Texts say this in place of issue, scope and action")
+    link: Link | None = Field(None, description="One https address of your own about this")
+    urgent: StrictBool | None = Field(None, description="A maintenance that could not be planned")
+    offer: Sentence | None = Field(
+        None, description="What support may offer: a sentence, or a row of [offers] in commcast.toml"
+    )
+    offer_public: StrictBool | None = Field(None, description="true: the public is told of the offer, too")
     next_update: OneLine | None = Field(None, description="When readers will hear more: 20m, or 14:00")
     nothing_new: Sentence | None = Field(None, description="A short progress note when nothing else changed")
     internal: Sentence | None = Field(None, description="For internal audiences only; never carried forward")
     words: dict[Name, WordsWritten | None] | None = Field(
         None, alias="for", description="Other wording for one audience: {executives: {issue: …}}"
     )
+    translations: dict[Locale, Translation | None] | None = Field(
+        None, description="Sentences in other languages: {de: {issue: …}}"
+    )
     ended: Moment | None = Field(None, description="When it was over; left out: `at`")
+    cause: Sentence | None = Field(None, description="What caused it, for the public")
     fixed: Sentence | None = Field(None, description="What fixed it")
     remains: Sentence | None = Field(None, description="What readers may still notice")
     if_it_persists: Sentence | None = Field(None, description="What to do if it is not over for a reader")
+    change: Sentence | None = Field(
+        None, description="What you are changing so that it does not happen again"
+    )
     because: Sentence | None = Field(None, description="Why a plan changed")
     corrects: NumberWritten | NumbersWritten | None = Field(
         None, description="The number of the update that was wrong, or a list of them"
@@ -143,6 +208,9 @@ class _File(_Shared):
     """What incident files and presets have in common."""
 
     title: OneLine
+    translations: dict[Locale, TitleWritten] | None = Field(
+        None, description="The title in other languages: {de: {title: …}}"
+    )
     kind: Kind = Kind.INCIDENT
     severity: SeverityWritten
     updates: list[UpdateEntry] = Field(min_length=1, max_length=MOST_UPDATES)
@@ -169,10 +237,12 @@ class PresetFile(_File):
 def json_schema(shape: type[_File]) -> dict[str, Any]:
     """Return the JSON Schema of a kind of file, for editors that complete and check YAML."""
     schema = shape.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
-    entry, words = (schema["$defs"][name]["properties"] for name in ("UpdateEntry", "WordsWritten"))
-    for each in (*(entry[key] for key in TAKEN_BACK), *words.values()):
+    kinds = ("UpdateEntry", "WordsWritten", "Translation")
+    entry, *words = (schema["$defs"][name]["properties"] for name in kinds)
+    for each in (*(entry[key] for key in TAKEN_BACK), *chain(*(each.values() for each in words))):
         each["type"] = [each["type"], "null"]
-    entry["for"]["additionalProperties"] = {"anyOf": [entry["for"]["additionalProperties"], {"type": "null"}]}
+    for each in (entry["for"], entry["translations"]):
+        each["additionalProperties"] = {"anyOf": [each["additionalProperties"], {"type": "null"}]}
     return schema
 
 
@@ -291,7 +361,9 @@ def _unknown_key(document: YamlDocument, loc: Loc, shape: type[BaseModel], sugge
 
 def _keys_at(loc: Loc, shape: type[BaseModel]) -> list[str]:
     model: type[BaseModel] = shape
-    if "for" in loc[:-1]:
+    if "translations" in loc[:-1]:
+        model = Translation if loc[0] == "updates" else TitleWritten
+    elif "for" in loc[:-1]:
         model = WordsWritten
     elif "window" in loc[:-1]:
         model = WindowWritten
@@ -349,6 +421,7 @@ _KINDS: dict[str, Callable[[Mapping[str, Any], Any], tuple[str, str]]] = {
     "string_type": _text_expected,
     "enum": _choices,
     "string_too_long": lambda p, v: (f"is {len(v)} characters long", f"at most {p['ctx']['max_length']}"),
+    "bool_type": lambda _, v: (f"must be true or false, not {v!r:.40}", "write true, or remove the line"),
     "list_type": lambda _, v: ("is not a list", _list_remedy(v)),
     **dict.fromkeys(
         ("dict_type", "model_type"), lambda _, __: ("is not a group of keys", "indent its keys below it")

@@ -18,6 +18,7 @@ from commcast.model.incident import (
     ID_PATTERN,
     INCIDENT_STATUSES,
     MAINTENANCE_STATUSES,
+    SHORT_OF,
     AudienceWords,
     Confidence,
     Incident,
@@ -41,9 +42,14 @@ _STATUSES = {Kind.INCIDENT: INCIDENT_STATUSES, Kind.MAINTENANCE: MAINTENANCE_STA
 _OVER = frozenset({Status.RESOLVED, Status.COMPLETED})
 _NOT_BEGUN = END_STATUSES | {Status.EXPECTED}
 _OF_THE_FILE = ("severity", "affected", "audiences", "owner", "backup")
-_WORDS = tuple(AudienceWords.model_fields)
-_SAID_AFRESH = (*_WORDS, "short")  # closed by an end, written again at a reopening
-_AS_WRITTEN = ("nothing_new", "internal", "fixed", "remains", "if_it_persists", "because", "wrong", "right")
+# Closed by an end, written again at a reopening.
+_SAID_AFRESH = (*AudienceWords.model_fields, "short", "link", "offer", "offer_public")
+_AS_WRITTEN = (
+    *("nothing_new", "internal", "cause", "fixed", "remains", "if_it_persists", "change", "because"),
+    *("wrong", "right"),
+)
+# What one entry writes for single audiences, or in other languages; None takes back what earlier ones wrote.
+_Own = dict[str, dict[str, str | None] | None]
 
 
 @dataclass(slots=True)
@@ -61,7 +67,8 @@ class _Said:
     stretch: str | None = None
     window: Window | None = None
     expected_at: datetime | None = None
-    words: dict[str, AudienceWords] = field(default_factory=dict)
+    words: dict[str, dict[str, str]] = field(default_factory=dict)
+    translations: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -102,6 +109,7 @@ class Unfolding:
             id=self._id(),
             path=self.document.name,
             title=written.title,
+            translations={tag: each.model_dump() for tag, each in (written.translations or {}).items()},
             kind=written.kind,
             started=started,
             started_written=written.started is not None,
@@ -181,15 +189,18 @@ class Unfolding:
         promise = self._promise(loc, entry, at, status)
         ended = self._ended(loc, entry, at, status)
         self._corrects(loc, entry, number)
-        own = dict.fromkeys(self.said.words) if "words" in entry.taken_back else entry.words or {}
-        words = {name: AudienceWords(**(each.model_dump() if each else {})) for name, each in own.items()}
-        self._put_in_force(entry, status, words)
+        offer, offer_name = self._offer(loc, entry)
+        if entry.urgent and self.written.kind is not Kind.MAINTENANCE:
+            self._fault((*loc, "urgent"), "only a maintenance is urgent", "remove the line", key=True)
+        words = _own(entry, "words", self.said.words)
+        translations = _own(entry, "translations", self.said.translations)
+        self._put_in_force(entry, status, words, translations)
         self.said.status, self.said.ended = status, status in END_STATUSES
         if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
             return None
         said = self.said.values
         is_over = status in END_STATUSES
-        return Update(
+        update = Update(
             number=number,
             line=self.document.place(loc)[0],
             at=at,
@@ -205,17 +216,42 @@ class Unfolding:
             **{key: getattr(entry, key) if is_over else said.get(key) for key in ("action", "short")},
             next_update=promise,
             next_clock=entry.next_update if is_clock_time(entry.next_update) else "",
-            words=words,
-            words_in_force=self.said.words,
+            offer=offer,
+            offer_name=offer_name,
+            words={name: AudienceWords(**(each or {})) for name, each in words.items()},
+            words_in_force={name: AudienceWords(**each) for name, each in self.said.words.items()},
+            translations={tag: _without_nones(each or {}) for tag, each in translations.items()},
+            translations_in_force=self.said.translations,
             window=window,
             ended=ended,
             corrects=_numbers(entry.corrects),
             expected_at=expected_at,
             merged_into=entry.merged_into,
             check_in=tuple(entry.check_in or ()),
-            **{key: said.get(key) for key in ("severity", "owner", "backup", "scope")},
+            **{key: bool(said.get(key)) for key in ("urgent", "offer_public")},
+            **{
+                key: said.get(key)
+                for key in ("severity", "owner", "backup", "scope", "works", "data", "link")
+            },
             **{key: getattr(entry, key) for key in _AS_WRITTEN},
         )
+        for tag, key in ((tag, key) for tag, each in update.translations.items() for key in each):
+            if not getattr(update, key):
+                what = f"translations: {tag} has {key}, which this update does not say"
+                self._fault(
+                    (*loc, "translations", tag, key), what, f"write {key}, or remove the line", key=True
+                )
+        return update
+
+    def _offer(self, loc: Loc, entry: UpdateEntry) -> tuple[str | None, str]:
+        """Return what may be offered, and its row of [offers] in commcast.toml, "" if it is written out."""
+        offers: Mapping[str, str] = self.config.offers
+        written: str | None = self.said.values.get("offer")
+        if entry.offer and written not in offers and re.fullmatch(ID_PATTERN, entry.offer):
+            known = f", or use one of {', '.join(list(offers)[:20])}" if offers else ""
+            what = f"offer: no {entry.offer} in [offers] of commcast.toml"
+            self._fault((*loc, "offer"), what, f"add it{known}, or write a sentence")
+        return (offers[written], written) if written and written in offers else (written, "")
 
     def _names(self, loc: Loc, entry: IncidentFile | UpdateEntry) -> None:
         """Note each audience, component and person of an entry that is not in the configuration.
@@ -303,35 +339,39 @@ class Unfolding:
             for key in _SAID_AFRESH:
                 self.said.values.pop(key, None)
             self.said.timeframe = None
-        if entry.model_fields_set & {"issue", "scope", "action"}:  # of which it is the short form
+        if entry.model_fields_set & SHORT_OF:
             self.said.values.pop("short", None)
-        for key in entry.model_fields_set.intersection((*_OF_THE_FILE, *_SAID_AFRESH)):
+        for key in entry.model_fields_set.intersection((*_OF_THE_FILE, *_SAID_AFRESH, "urgent")):
             self.said.values[key] = getattr(entry, key)
-        planned = self.written.kind is Kind.MAINTENANCE
-        needed = ("issue", "resolution") if planned else ("issue", "resolution", "timeframe")
+        needed = ("issue",) if status is Status.INVESTIGATING else ("issue", "resolution")
         for key in needed if afresh and ("updates",) not in self.spoiled else ():
             if getattr(entry, key) is None and (*loc, key) not in self.spoiled:
                 why = "the first update needs it" if number == 1 else "it is needed again after an end"
                 self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])
 
-    def _put_in_force(self, entry: UpdateEntry, status: Status, words: dict[str, AudienceWords]) -> None:
-        """Keep the words of single audiences that hold on, and `words`, for this update and the next.
+    def _put_in_force(self, entry: UpdateEntry, status: Status, words: _Own, translations: _Own) -> None:
+        """Keep what single audiences read, and other languages, for this update and the next.
 
-        They hold until the sentence that they stand for is written anew or says nothing any more, or until
-        they are taken back.
+        It holds until the sentence that it stands for is written anew or says nothing any more, or until it
+        is taken back.
         """
-        anew = set(_WORDS) if "words" in entry.taken_back else entry.model_fields_set.intersection(_WORDS)
+        anew = {*entry.model_fields_set, *_AS_WRITTEN}
+        if anew & SHORT_OF:
+            anew.add("short")
         if status in END_STATUSES:
-            anew |= {"resolution", "action"} | ({"issue"} if status in _OVER and entry.fixed else set())
+            anew |= {"resolution", "action", "short"} | (
+                {"issue"} if status in _OVER and entry.fixed else set()
+            )
         if self.said.ended and status is Status.REOPENED:
-            anew |= set(_WORDS)
-        back = {name: each.taken_back if each else _WORDS for name, each in (entry.words or {}).items()}
-        in_force = {}
-        for name in dict.fromkeys((*self.said.words, *words)):
-            gone = dict.fromkeys(anew.union(back.get(name, ())))
-            own = words[name].model_dump(exclude_none=True) if name in words else {}
-            in_force[name] = self.said.words.get(name, AudienceWords()).model_copy(update=gone | own)
-        self.said.words = {name: each for name, each in in_force.items() if each != AudienceWords()}
+            anew.update(_SAID_AFRESH)
+        if status in _OVER and not entry.issue:  # then readers get `fixed` as the issue
+            fixed = {tag: (each or {}).get("fixed") for tag, each in translations.items()}
+            translations = {
+                tag: each if fixed[tag] is None else {"issue": fixed[tag], **(each or {})}
+                for tag, each in translations.items()
+            }
+        self.said.words = _in_force(self.said.words, words, anew)
+        self.said.translations = _in_force(self.said.translations, translations, anew)
 
     def _timeframe(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> Timeframe | None:
         said, window = self.said, self.said.window
@@ -353,7 +393,7 @@ class Unfolding:
             said.stretch, said.timeframe = None, None if window else Timeframe()
         if said.timeframe is None and window is not None:
             return Timeframe(latest=window.end)  # a maintenance lasts as long as its window
-        return said.timeframe
+        return said.timeframe or Timeframe()
 
     def _move_estimate(self, begins: datetime) -> None:
         """Move the estimate of something expected whose start has moved.
@@ -403,6 +443,27 @@ class Unfolding:
         return self.said.expected_at if status is Status.EXPECTED else None
 
 
+def _own(entry: UpdateEntry, key: str, before: Mapping[str, object]) -> _Own:
+    if key in entry.taken_back:
+        return dict.fromkeys(before)
+    written = (getattr(entry, key) or {}).items()
+    return {name: each.model_dump(exclude_unset=True) if each else None for name, each in written}
+
+
+def _in_force(before: Mapping[str, dict[str, str]], own: _Own, anew: set[str]) -> dict[str, dict[str, str]]:
+    """Return what holds on of earlier words, without sentences that are written anew, and an entry's own."""
+    found = {}
+    for name in dict.fromkeys((*before, *own)):
+        kept = {key: text for key, text in before.get(name, {}).items() if key not in anew}
+        said = own.get(name, {})
+        found[name] = {} if said is None else _without_nones({**kept, **said})
+    return {name: words for name, words in found.items() if words}
+
+
+def _without_nones(words: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: text for key, text in words.items() if text is not None}
+
+
 def _numbers(corrects: int | list[int] | None) -> tuple[int, ...]:
     return () if corrects is None else (corrects,) if isinstance(corrects, int) else tuple(corrects)
 
@@ -410,5 +471,4 @@ def _numbers(corrects: int | list[int] | None) -> tuple[int, ...]:
 _HOW = {
     "issue": "add issue: what readers see, in their words",
     "resolution": "add resolution: what is being done",
-    "timeframe": "add timeframe: unknown, 30m, 1h to 2h, or by 14:00",
 }

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import MappingProxyType
 from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from commcast.model.text import put_title_right
+from commcast.model.text import in_locale, put_title_right
 
 WORST_SEVERITY = 1
 MILDEST_SEVERITY = 4
@@ -118,14 +118,19 @@ class AudienceWords(_Frozen):
     issue: str | None = None
     resolution: str | None = None
     scope: str | None = None
+    works: str | None = None
+    data: str | None = None
     action: str | None = None
 
 
 # What an update tells readers in its author's words.
 SENTENCES = (
-    *("issue", "resolution", "scope", "action", "short", "nothing_new"),
-    *("fixed", "remains", "if_it_persists", "because"),
+    *("issue", "resolution", "scope", "works", "data", "action", "short", "nothing_new"),
+    *("cause", "fixed", "remains", "if_it_persists", "change", "because"),
 )
+SHORT_OF = frozenset(("issue", "scope", "action"))  # what `short` stands for in texts
+# An `action` and a `scope` that are no sentences: readers need to do nothing; nobody knows yet.
+LITERAL = {"action": "none", "scope": "unknown"}
 
 
 class Update(_Frozen):
@@ -141,7 +146,11 @@ class Update(_Frozen):
     begins, aware; `merged_into` the id of the incident that continues instead; `check_in` the audiences that
     are asked on the next working day whether all is well. `words` are what this entry itself writes for
     single audiences, `words_in_force` also what earlier ones wrote for them about sentences that still
-    stand. `short` is what texts say in place of issue, scope and action.
+    stand; so for `translations`, by locale, and `translations_in_force`. `short` is what texts say in place
+    of issue, scope and action; `works` is what still works, `data` whether data is safe or late. `cause` is
+    for the public, `change` what keeps it from happening again, `link` one https address about it. `urgent`
+    is a maintenance that could not be planned. `offer` is what support may offer; only with `offer_public`
+    may the public read it. `offer_name` is its row of [offers] in commcast.toml, "" if it was written here.
     """
 
     number: int
@@ -159,19 +168,30 @@ class Update(_Frozen):
     resolution: str
     timeframe: Timeframe
     scope: str | None = None
+    works: str | None = None
+    data: str | None = None
     action: str | None = None
     short: str | None = None
+    link: str | None = None
+    urgent: bool = False
+    offer: str | None = None
+    offer_name: str = ""
+    offer_public: bool = False
     next_update: datetime | None = None
     next_clock: str = Field("", exclude=True)
     nothing_new: str | None = None
     internal: str | None = None
     words: Mapping[str, AudienceWords] = Field(default_factory=dict)
     words_in_force: Mapping[str, AudienceWords] = Field(default_factory=dict)
+    translations: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    translations_in_force: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
     window: Window | None = None
     ended: datetime | None = None
+    cause: str | None = None
     fixed: str | None = None
     remains: str | None = None
     if_it_persists: str | None = None
+    change: str | None = None
     because: str | None = None
     corrects: tuple[int, ...] = ()
     wrong: str | None = None
@@ -184,17 +204,23 @@ class Update(_Frozen):
     def is_end(self) -> bool:
         return self.status in END_STATUSES
 
+    def offer_for(self, view: View) -> str | None:
+        """Return what readers of a view may be offered; the public reads it only with `offer_public`."""
+        return self.offer if view is View.INTERNAL or self.offer_public else None
+
 
 class Incident(_Frozen):
     """One problem or maintenance, read from one file. `updates` is never empty and is in order of time.
 
     If the file leaves `started` out, it is the time of the first update, and `started_written` is False: then
-    nobody knows when it really began. `source` identifies the text of the file.
+    nobody knows when it really began. `translations` has the title by locale. `source` identifies the text of
+    the file.
     """
 
     id: str
     path: str
     title: str
+    translations: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
     kind: Kind = Kind.INCIDENT
     started: datetime
     started_written: bool = True
@@ -206,17 +232,60 @@ class Incident(_Frozen):
     def latest(self) -> Update:
         return self.updates[-1]
 
-    def title_as_of(self, update: Update | None = None) -> str:
-        """Return the title as corrected up to an update, by default the last; the file keeps its own."""
-        title = self.title
+    def title_as_of(self, update: Update | None = None, locale: str = "") -> str:
+        """Return the title as corrected up to an update, by default the last; the file keeps its own.
+
+        Readers of a locale without a translation, or whose translation was not corrected, get the original.
+        """
+        return self.title_in(locale, update) or self._titles(update, locale)[0]
+
+    def title_in(self, locale: str, update: Update | None = None) -> str:
+        """Return the title as corrected, translated for a locale; "" if it is not."""
+        return self._titles(update, locale)[1]
+
+    def _titles(self, update: Update | None, locale: str) -> tuple[str, str]:
+        title, own = self.title, in_locale(self.translations, locale).get("title", "")
         for each in self.updates[: (update or self.latest).number]:
             if each.corrects and each.wrong and each.right:
-                title = put_title_right(title, each.wrong, each.right)
-        return title
+                told, title = title, put_title_right(title, each.wrong, each.right)
+                if own and title != told:
+                    said, wrong = in_locale(each.translations, locale), own
+                    own = put_title_right(own, said.get("wrong", ""), said.get("right", ""))
+                    own = "" if own == wrong else own
+        return title, own
 
     def update(self, number: int) -> Update:
         """Return update `number` (from 1)."""
         return self.updates[number - 1]
+
+
+def translated(
+    incident: Incident, update: Update, audience: str, locale: str
+) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Return an update's sentences for the readers of an audience in a locale, and which are not translated.
+
+    de-AT takes from de what it lacks. `locale` is "" for readers of the file's own language. What is written
+    for the audience (`for:`) has no translation, and goes before one of the general words. The second part
+    may name "title".
+    """
+    special = (update.words_in_force.get(audience) or AudienceWords()).model_dump(exclude_none=True)
+    said = in_locale(update.translations_in_force, locale)
+    words = {key: special.get(key) or said.get(key) or getattr(update, key) for key in SENTENCES}
+    # The short form is one of the general words, and no translation of it stands for those that are there.
+    if special or ("short" not in said and SHORT_OF & said.keys()):
+        words["short"] = None
+    kept = [key for key, text in words.items() if text and (key in special or key not in said)]
+    kept = [key for key in kept if words[key] != LITERAL.get(key)]
+    title = [] if incident.title_in(locale, update) else ["title"]
+    return words, tuple([*title, *kept] if locale else ())
+
+
+def untranslated(incident: Incident, update: Update) -> dict[str, tuple[str, ...]]:
+    """Return by locale, of those that the file is translated to, what its readers get in its own language."""
+    said = [each.translations for each in incident.updates[: update.number]]
+    locales = dict.fromkeys(chain(incident.translations, *said))
+    found = {locale: translated(incident, update, "", locale)[1] for locale in locales}
+    return {locale: keys for locale, keys in found.items() if keys}
 
 
 class _Dated(Protocol):

@@ -22,10 +22,25 @@ _NOT_PUBLISHED = {
     "owner_named",
     "backup",
     "words_in_force",
+    "translations_in_force",
 }
 
 # Keys of later versions: if empty they do not change the digest, so that older releases still match.
-_SINCE_PROMISES = {"corrects", "wrong", "right", "expected_at", "merged_into", "check_in", "short"}
+_SINCE_PROMISES = {
+    *(
+        "corrects",
+        "wrong",
+        "right",
+        "expected_at",
+        "merged_into",
+        "check_in",
+        "short",
+        "works",
+        "data",
+        "link",
+    ),
+    *("cause", "change", "urgent", "offer", "offer_name", "offer_public", "translations"),
+}
 
 _PUBLISHED_OF_INCIDENT = ("title", "kind", "started")
 _LONGEST_SHOWN = 80  # characters of a value in a fault
@@ -53,18 +68,25 @@ def digest(incident: Incident, update: Update) -> str:
 
     The id is left out so that a renamed file is recognised by what it has already said.
     """
-    published = {
+    published: dict[str, Any] = {
         "title": incident.title,
         "kind": incident.kind.value,
         "started": incident.started.isoformat() if incident.started_written else None,
-        "update": {
-            key: value
-            for key, value in update.model_dump(mode="json", exclude=_NOT_PUBLISHED).items()
-            if value or key not in _SINCE_PROMISES
-        },
+        "update": _as_before(update.model_dump(mode="json", exclude=_NOT_PUBLISHED)),
     }
+    if update.offer_name:
+        published["update"].pop("offer", None)  # the file names it; its words are those of commcast.toml
     text = json.dumps(published, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _as_before(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what an update says without keys of later versions that are empty, also in `words`."""
+    return {
+        key: {name: _as_before(words) for name, words in value.items()} if key == "words" else value
+        for key, value in said.items()
+        if value or key not in _SINCE_PROMISES
+    }
 
 
 def facts(incident: Incident, update: Update) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""How many segments a text message takes; look-alikes, quotes and wrong wording in a text."""
+"""How many segments a text message takes; look-alikes, quotes, wrong wording and languages of a text."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import NamedTuple
@@ -101,6 +101,29 @@ def _segments(widths: list[int], encoding: str) -> int:
             segments, free = segments + 1, _PART[encoding]
         free -= width
     return segments
+
+
+# BCP 47: language, script, region, then variants and extensions.
+_LOCALE = re.compile(
+    r"(?ai)(?=.{2,35}$)([a-z]{2,3}(?:-[a-z]{3}){0,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|\d{3}))?"
+    r"((?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*(?:-[a-z\d](?:-[a-z\d]{2,8})+)*)"
+)
+
+
+def locale_of(text: str) -> str:
+    """Return a BCP 47 tag as it is usually written: de_at and DE-AT are de-AT. Raises ValueError."""
+    found = _LOCALE.fullmatch(text.replace("_", "-"))
+    if not found:
+        raise ValueError("is not a locale; write one such as de or de-AT")
+    language, script, region, more = (part or "" for part in found.groups())
+    return "-".join(filter(None, (language.lower(), script.title(), region.upper()))) + more.lower()
+
+
+def in_locale(translations: Mapping[str, Mapping[str, str]], locale: str) -> dict[str, str]:
+    """Return what is translated for readers of a locale: de-AT takes from de what it lacks."""
+    parts = locale.split("-")
+    tags = ("-".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return {key: text for tag in tags for key, text in translations.get(tag, {}).items()}
 
 
 _ENDS = ".!?…。！？．؟۔।։።"  # what a sentence ends with, in several scripts

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from commcast.config.settings import CONFIG_NAME, Audience, Config
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
 from commcast.model.incident import Level, Recipient
+from commcast.model.text import locale_of
 from commcast.recipients.addresses import normalise_email, normalise_phone, odd_phones, plain_emails
 from commcast.recipients.formats import NOT_UTF8, Cells, ListRow, Rows, check_list, find_list, read_list
 from commcast.recipients.headers import CORE_COLUMNS, is_yes, opt_out_of
@@ -22,11 +23,6 @@ BLANKS = " \t\xa0"  # stripped from both ends of a cell
 _NOT_EXTRA = {"", *CORE_COLUMNS}  # "" is a column that is left out
 LONGEST_NAME = 200
 LONGEST_VALUE = 1000
-# BCP 47: language, script, region, then variants and extensions.
-_LOCALE = re.compile(
-    r"(?ai)(?=.{2,35}$)([a-z]{2,3}(?:-[a-z]{3}){0,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|\d{3}))?"
-    r"((?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*(?:-[a-z\d](?:-[a-z\d]{2,8})+)*)"
-)
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 # Not posix/… and not right/…, which counts leap seconds.
 _ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
@@ -63,15 +59,6 @@ def components_of(text: str, config: Config) -> tuple[str, ...]:
         known = ", ".join(list(config.components)[:20])
         raise ValueError(f"names a component that is not in commcast.toml; components are {known}")
     return components
-
-
-def locale_of(text: str) -> str:
-    """Return a BCP 47 tag as it is usually written: de_at and DE-AT are de-AT."""
-    found = _LOCALE.fullmatch(text.replace("_", "-"))
-    if not found:
-        raise ValueError("is not a locale; write one such as de or de-AT")
-    language, script, region, more = (part or "" for part in found.groups())
-    return "-".join(filter(None, (language.lower(), script.title(), region.upper()))) + more.lower()
 
 
 def level_of(text: str) -> Level:

@@ -61,6 +61,11 @@ LIMIT = "[providers.sendgrid]\nper_second = 12.5\n"
         # A limit is that of the provider in use.
         (SENDGRID + LIMIT, lambda c: (c.per_second(Channel.EMAIL), c.per_second(Channel.SMS)), (12.5, 0)),
         (LIMIT, lambda c: c.per_second(Channel.EMAIL), 0),
+        ("", lambda c: (c.organisation.language, c.brand.colour, c.offers), ("en", "", {})),
+        ('[brand]\ncolour = "#0b4F8a"\n', lambda c: c.brand.colour, "#0b4F8a"),
+        ('[offers]\nrefund = "A month."\n', lambda c: c.offers, {"refund": "A month."}),
+        ('[contact.customers]\nphone = "1"\n', lambda c: c.contact.audiences["customers"].phone, "1"),
+        ('[contact]\nhours = "24/7"\n', lambda c: (c.contact.hours, c.contact.audiences), ("24/7", {})),
         (LIMIT.replace("sendgrid", "outbox"), lambda c: c.per_second(Channel.EMAIL), 12.5),
     ],
 )
@@ -73,6 +78,7 @@ def test_the_schema_describes_what_is_written() -> None:
     assert "folder" not in schema["properties"]
     assert "release" not in schema["$defs"]["Tick"]["properties"]  # it does nothing
     assert set(schema["$defs"]["Cadence"]["properties"]) == {"first", "every"}
+    assert schema["$defs"]["Contact"]["additionalProperties"] == {"$ref": "#/$defs/ContactOf"}
     assert set(schema["$defs"]["Silence"]["properties"]) == {"severities", "steps", "then"}
     assert "PT" not in str(schema)
 
@@ -89,6 +95,14 @@ REFUSED_BELOW = [
       for name in (".git/hooks", ".commcast", "../x", "/tmp/x", "a/../../x", "Incidents", "templates/x", "")),
     ("[nudge]\nenv = ['TOKEN=x']\n", "nudge.env.0: is not the name of a variable; write one such as"),
     ("[channels.sms]\nquiet = '9pm-8am'\n", "21:00-08:00"),
+    ("[brand]\ncolour = 'blue'\n", 'brand.colour: is not a colour; write six hexadecimal digits'),
+    ("[offers]\nrefund = ''\n", "offers.refund: is empty; fill it in"),
+    ("[offers]\n'Re fund' = 'x'\n", "[key]: is not a name; use up to 40"),
+    ("[contact.board]\nphone = '1'\n", "contact.board: is neither a known key nor an audience; audiences"),
+    ("[contact.customer]\nphone = '1'\n", "contact.customer: is neither a known key nor an audience; did"),
+    ("[contact.customers]\nfone = '1'\n", "contact.customers.fone: unknown key; did you mean phone?"),
+    ("[contact]\nhours = 'weekdays'\n", "contact.hours: 'weekdays' is not a day with its hours; write"),
+    ("[contact.customers]\nhours = 'Mon 8-18'\n", "contact.customers.hours: 'Mon 8-18' is not a day with"),
     ("[channels.sms]\nevents = ['first']\n", "channels.sms.events: leaves out 'resolved'"),
     ("[channels.sms]\nevents = 'first'\n", "channels.sms.events: is not a list; write one"),
     ("[channels.sms]\nregion = 'Germany'\n", "region: is not a region; write a country in two"),
@@ -131,6 +145,7 @@ REFUSED_BELOW += [
 # What of LEAST is written otherwise, and what is said of it.
 REFUSED_INSTEAD = [
     ("[organisation]", "[organisation", "commcast.toml:1:"),
+    ("[organisation]", "[organisation]\nlanguage = 'English'", "language: is not a locale; write one"),
     ("[organisation]", "desk = 'mine'\n[organisation]", "desk: is not a desk's id; write 16 to 64"),
     ("Acme Pay", "x" * 61, "is too long; write at most 60"),
     ("[audiences.customers]", "[audiences.Cust_omers]", "[key]: is not a name; use up to"),

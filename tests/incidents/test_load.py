@@ -24,7 +24,16 @@ from commcast.incidents.load import load_incident, load_incidents, parse_inciden
 from commcast.incidents.presets import find_preset, list_presets
 from commcast.incidents.schema import TAKEN_BACK, IncidentFile, PresetFile, json_schema
 from commcast.incidents.yaml import QUOTE
-from commcast.model.incident import Confidence, Incident, Kind, Status
+from commcast.model.incident import (
+    SENTENCES,
+    Confidence,
+    Incident,
+    Kind,
+    Status,
+    View,
+    translated,
+    untranslated,
+)
 from commcast.model.release import digest, facts
 from tests.support.scenario import LEAST, NOW, create_incident, faults, make_desk, read
 
@@ -92,13 +101,27 @@ def test_words_are_carried_forward_but_not_what_belongs_to_one_update(desk: Conf
     assert not (two.internal or two.nothing_new or two.words or two.next_update)
 
 
+KEPT = (
+    LEAST
+    + "    works: Bank transfer.\n    data: Safe.\n    link: https://acme.example/pay7\n"
+    + "    cause: A release.\n"
+)
+KEPT += "    change: A test.\n    offer: A month free.\n    offer_public: true\n"
+LEAN = LEAST.replace("    resolution: We roll back.\n    timeframe: 1h to 2h\n", "")
+GERMAN = "translations: {de: {title: Karten gehen nicht}}\n" + LEAST + "    action: Wait.\n"
+GERMAN += (
+    "    translations:\n      de: {issue: Karten gehen nicht., action: Warten., resolution: Wir rollen.}\n"
+)
+GERMAN += "      de-AT: {action: Bitte warten.}\n"
 WORK = MAINTENANCE + SECOND + "    status: in_progress\n    timeframe: by 2026-11-28 03:00\n"
 BACK = LEAST + "    scope: EU\n    action: Wait.\n" + END + "  - status: reopened\n"
 AGAIN = BACK + FRESH
 SHORT = LEAST + "    short: Cards fail.\n"
 BACK_TAKEN = LEAST.replace("updates", "owner: dana\nbackup: sam\naudiences: [customers]\nupdates")
 BACK_TAKEN += (
-    "    scope: EU\n    action: Wait.\n    short: Cards fail.\n    affected: [payments-api]\n" + SECOND
+    "    scope: EU\n    action: Wait.\n    short: Cards fail.\n    affected: [payments-api]\n"
+    "    works: Bank transfer.\n    data: Safe.\n    link: https://acme.example/pay7\n"
+    "    offer: A month free.\n    offer_public: true\n" + SECOND
 )
 BACK_TAKEN += "".join(f"    {key}: ~\n" for key in TAKEN_BACK) + "  - nothing_new: It goes on.\n"
 MOVED = "  - at: 2026-11-21T10:10+01:00\n    expected_at: 2026-11-25T18:00+01:00\n"
@@ -128,6 +151,7 @@ UNTOLD += "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: I
         # How long something expected takes is counted from when it comes; a moment before that is moot.
         # What is taken back is said no more, also not by the update after.
         (BACK_TAKEN, lambda u: (u.scope, u.action, u.short), (None, None, None)),
+        (BACK_TAKEN, lambda u: (u.works, u.data, u.link, u.offer, u.offer_public), (*(None,) * 4, False)),
         (BACK_TAKEN, lambda u: (u.timeframe.known, u.affected, u.audiences), (False, (), None)),
         (BACK_TAKEN, lambda u: (u.owner, u.backup, u.issue), (None, None, "Some payments fail.")),
         (
@@ -136,6 +160,32 @@ UNTOLD += "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: I
             ("All.", True),
         ),
         (WORK + "  - timeframe: ~\n", lambda u: u.timeframe.latest, utc("2026-11-28T03:00")),
+        (
+            KEPT + SECOND,
+            lambda u: (u.works, u.data, u.link),
+            ("Bank transfer.", "Safe.", "https://acme.example/pay7"),
+        ),
+        (
+            KEPT + END,
+            lambda u: (u.works, u.data, u.offer, u.offer_public),
+            ("Bank transfer.", "Safe.", "A month free.", True),
+        ),
+        (KEPT + SECOND, lambda u: (u.cause, u.change), (None, None)),
+        (
+            KEPT + BACK[len(LEAST + "    scope: EU\n    action: Wait.\n") :] + FRESH,
+            lambda u: (u.works, u.data, u.link, u.offer),
+            (None,) * 4,
+        ),
+        (MAINTENANCE + "    urgent: true\n" + SECOND, lambda u: u.urgent, True),
+        (MAINTENANCE + "    urgent: true\n" + SECOND + "    urgent: ~\n", lambda u: u.urgent, False),
+        # Without an estimate it is unknown; what is being done may follow later.
+        (LEAN, lambda u: (u.resolution, u.timeframe.known), ("", False)),
+        (LEAN + SECOND + "    status: identified\n", lambda u: u.resolution, ""),
+        (
+            LEAST + "    action: none\n    scope: unknown\n" + SECOND,
+            lambda u: (u.action, u.scope),
+            ("none", "unknown"),
+        ),
         # The short form of a text holds as long as what it is the short form of.
         (SHORT + "  - nothing_new: 60%.\n", lambda u: u.short, "Cards fail."),
         (SHORT + "  - action: Wait.\n", lambda u: u.short, None),
@@ -230,7 +280,8 @@ REFUSED_BELOW = [
     ("    status: scheduled\n", "8:13: scheduled is not a status of kind incident"),
     ("    status: reopened\n", "8:13: reopened may only follow an end"),
     (END + "    next_update: 20m\n", "10:18: no update follows resolved"),
-    *((BACK[len(LEAST) :], f"12:5: '{key}' is missing: it is needed") for key in ("issue", "timeframe")),
+    (BACK[len(LEAST) :], "12:5: 'issue' is missing: it is needed again after an end"),
+    ("    status: identified\n    resolution: ~\n", "resolution: has no value"),
     (BACK[len(LEAST) :], "12:5: 'resolution' is missing: it is needed again after an end"),
     (END + "  - issue: More.\n", "10:5: only reopened may follow resolved"),
     (END + "    ended: 2026-11-21T12:00\n", "10:12: ended is after"),
@@ -245,19 +296,31 @@ REFUSED_BELOW = [
     ("    " + WINDOW, "8:5: only a maintenance has a window"),
     ("started: 2026-11-21T10:06+01:00\n", "8:10: started is after the first update"),
     ("id: Pay 7\n", "8:5: id: 'Pay 7' cannot be an id"),
-    ("    translations: {de: {issue: Karten gehen nicht.}}\n", "8:5: translations has no effect yet; remove"),
+    ("    translations: {de: {action: Warten.}}\n", "8:25: translations: de has action, which this"),
+    ("    translations: {DE: {issue: x}}\n", "8:24: DE: 'DE' is not how it is spelled; write de"),
+    ("    translations: {german: {issue: x}}\n", "8:28: german: is not a locale; write one such as"),
+    ("    translations: {de: {isue: x}}\n", "8:25: unknown key 'isue'; did you mean 'issue'?"),
+    ("translations: {de: {titel: x}}\n", "8:21: unknown key 'titel'; did you mean 'title'?"),
+    ("translations: {de: ~}\n", "8:20: de: has no value; write it, or remove the line"),
+    ("    link: http://acme.example/x\n", "8:11: link: is not a secure web address; write https://…"),
+    *((f"    link: {bad}\n", "8:11: link: is not a secure web address") for bad in ("https://", "'https://[a'",
+      "https://a.example/b c", "javascript:x", '"https://a.example/\\"x"')),
+    ("    urgent: true\n", "8:5: only a maintenance is urgent; remove the line"),
+    ("    urgent: soon\n", "8:13: urgent: must be true or false, not 'soon'"),
+    ("    cause: ~\n", "8:12: cause: has no value; write it, or remove the line"),
     ("    action:\n", "8:11: action: has no value; write it, or remove the line"),
     ("    nothing_new: ~\n", "8:18: nothing_new: has no value; write it, or remove the line"),
     ("    severity: ~\n", "8:15: severity: has no value; write it, or remove the line"),
     ("owner: ~\n", "8:8: owner: has no value; write it, or remove the line"),
-    ("    offer: A free month.\n", "8:5: offer has no effect yet; remove the line"),
+    ("    offer: refnd\n", "8:12: offer: no refnd in [offers] of commcast.toml; add it, or write a sentence"),
     ("dedupe_key: alert-77\n", "8:1: dedupe_key has no effect yet; remove the line"),
     ("postmortem: javascript:alert(1)\n", "8:13: postmortem: is not a web address"),
 ]  # fmt: skip
 REFUSED_INSTEAD = [
     ("severity: 2", "severity: '2'", "2:11: severity: must be 1"),
     ("severity: 2\n", "", "1:1: 'severity' is missing"),
-    ("    timeframe: 1h to 2h\n", "", "4:5: 'timeframe' is missing"),
+    ("    resolution: We roll back.\n", "    status: identified\n", "4:5: 'resolution' is missing: the"),
+    ("    issue: Some payments fail.\n", "", "4:5: 'issue' is missing: the first update needs it"),
     ("Card payments fail", "404", "1:8: title: YAML reads 404 as a number"),
     ("Card payments fail", '"a\\nb"', "1:8: title: has a line break"),
     ("Card payments fail", "x" * 201, "1:8: title: is 201 characters long"),
@@ -517,7 +580,12 @@ def test_the_schemas_are_of_use_to_a_yaml_editor() -> None:
     assert (entry["at"]["type"], entry["action"]["type"]) == ("string", ["string", "null"])
     assert {"for", "corrects", "wrong", "right"} <= set(entry)
     assert schema["additionalProperties"] is False
-    assert not {"translations", "offer", "dedupe_key"} & {*entry, *schema["properties"]}  # they do nothing
+    assert "dedupe_key" not in {*entry, *schema["properties"]}  # it does nothing
+    assert (
+        entry["translations"]["type"] == ["object", "null"]
+        and "title" in schema["$defs"]["TitleWritten"]["properties"]
+    )
+    assert set(SENTENCES) < set(schema["$defs"]["Translation"]["properties"])
     properties = set(json_schema(PresetFile)["properties"])
     assert "about" in properties and not {"id", "started"} & properties
 
@@ -601,3 +669,99 @@ def test_words_for_an_audience_end_with_the_incident_and_change_no_digest(desk: 
     incident = read(OWN_WORDS + SECOND, desk)
     alone = incident.latest.model_copy(update={"words_in_force": {}})
     assert incident.latest.words_in_force and digest(incident, alone) == digest(incident, incident.latest)
+
+
+@pytest.mark.parametrize(
+    ("more", "german", "austrian"),
+    [
+        ("", "title issue resolution action", "action"),
+        ("    nothing_new: x\n", "title issue resolution action", "action"),
+        ("    resolution: We wait.\n", "title issue action", "action"),
+        ("    action: ~\n", "title issue resolution", ""),
+        (
+            "    action: Call.\n    translations: {de: {action: Anrufen.}}\n",
+            "title issue resolution action",
+            "",
+        ),
+        ("    translations: {de: {action: ~}}\n", "title issue resolution", "action"),
+        ("    translations: {de: ~}\n", "title", "action"),
+        ("    translations: ~\n", "title", ""),
+        ("    status: resolved\n    fixed: All works.\n", "title", ""),
+        ("    status: resolved\n    fixed: x\n    translations: {de: {fixed: x}}\n", "title issue fixed", ""),
+        (
+            "    nothing_new: x\n    translations: {de: {nothing_new: x}}\n  - nothing_new: y\n",
+            *("title issue resolution action", "action"),
+        ),
+    ],
+)
+def test_a_translation_holds_until_its_sentence_is_written_anew(
+    desk: Config, more: str, german: str, austrian: str
+) -> None:
+    incident = read(GERMAN + SECOND + more, desk)
+    found = incident.latest.translations_in_force
+    said = [*incident.translations["de"], *(key for key in SENTENCES if key in found.get("de", {}))]
+    assert (" ".join(said), " ".join(found.get("de-AT", {}))) == (german, austrian)
+
+
+@pytest.mark.parametrize(
+    ("more", "audience", "locale", "said", "kept"),
+    [
+        ("", "customers", "", "Some payments fail. | Wait.", ""),
+        ("", "customers", "de", "Karten gehen nicht. | Warten.", ""),
+        ("", "customers", "de-AT", "Karten gehen nicht. | Bitte warten.", ""),
+        ("", "customers", "fr", "Some payments fail. | Wait.", "title issue resolution action"),
+        ("    action: Call.\n", "customers", "de-AT", "Karten gehen nicht. | Call.", "action"),
+        ("    action: none\n", "customers", "de", "Karten gehen nicht. | none", ""),
+        # Own words go before a translation of the general ones.
+        ("    for: {executives: {issue: Revenue.}}\n", "executives", "de", "Revenue. | Warten.", "issue"),
+    ],
+)
+def test_what_readers_of_a_language_get_and_what_stays_in_that_of_the_file(
+    desk: Config, more: str, audience: str, locale: str, said: str, kept: str
+) -> None:
+    incident = read(GERMAN + SECOND + more, desk)
+    words, left = translated(incident, incident.latest, audience, locale)
+    assert set(words) == set(SENTENCES)
+    assert (f"{words['issue']} | {words['action']}", " ".join(left)) == (said, kept)
+
+
+def test_a_short_form_in_another_language_does_not_hide_a_translation(desk: Config) -> None:
+    incident = read(GERMAN + "    short: Cards fail.\n", desk)
+    found = [
+        translated(incident, incident.latest, "customers", each)[0]["short"] for each in ("", "de", "fr")
+    ]
+    assert found == ["Cards fail.", None, "Cards fail."]
+    assert untranslated(incident, incident.latest) == {}
+    later = read(GERMAN + SECOND + "    action: Call.\n", desk)
+    assert untranslated(later, later.latest) == dict.fromkeys(("de", "de-AT"), ("action",))
+
+
+def test_a_corrected_title_is_corrected_in_another_language_or_falls_back(desk: Config) -> None:
+    wrong = SECOND + "    corrects: 1\n    wrong: Card payments\n    right: Payments\n"
+    right = wrong + "    translations: {de: {wrong: Karten, right: Zahlungen}}\n"
+    titles = [read(GERMAN + more, desk).title_as_of(None, "de-AT") for more in ("", wrong, right)]
+    assert titles == ["Karten gehen nicht", "Payments fail", "Zahlungen gehen nicht"]
+
+
+def test_an_offer_is_a_sentence_or_a_row_of_the_table_and_not_for_the_public_by_itself(desk: Config) -> None:
+    desk = desk.model_copy(update={"offers": {"refund": "One month free, if they ask."}})
+    update = read(LEAST + "    offer: refund\n" + SECOND, desk).latest
+    assert (update.offer_for(View.INTERNAL), update.offer_for(View.PUBLIC)) == (
+        "One month free, if they ask.",
+        None,
+    )
+    update = read(LEAST + "    offer: refund\n    offer_public: true\n" + SECOND, desk).latest
+    assert update.offer_for(View.PUBLIC) == "One month free, if they ask."
+    assert any(
+        "no gift in [offers] of commcast.toml; add it, or use one of refund" in line
+        for line in faults(LEAST + "    offer: gift\n", desk)
+    )
+
+
+def test_other_words_of_the_table_of_offers_change_no_release(desk: Config) -> None:
+    one, two = (
+        read(LEAST + "    offer: refund\n", desk.model_copy(update={"offers": {"refund": words}}))
+        for words in ("A month.", "Two months.")
+    )
+    assert (one.latest.offer, two.latest.offer) == ("A month.", "Two months.")
+    assert digest(one, one.latest) == digest(two, two.latest)
