@@ -295,7 +295,7 @@ class PendingRows:
             locale=locale,
             wording=wording,
             context=context,
-            envelope=envelope_of(self.config, self.notice.channel, self.incident.id),
+            envelope=envelope_of(self.config, self.notice.channel, self.incident.id, audience, self.now),
             next_update_by=promise,
             renderer=renderer_for(wording.to_json()),
             stands_until=self.notice.next_update_by.get(audience),

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+from commcast.config.contact import contact_for
 from commcast.config.settings import Config
 from commcast.errors import TemplateError
 from commcast.model.incident import Channel
@@ -166,14 +167,14 @@ def renderer_for(wording: str) -> Renderer:
     return Renderer(Wording.from_json(wording))
 
 
-def envelope_of(config: Config, channel: Channel, incident: str) -> Envelope:
-    """Return the envelope that the configuration gives a channel's messages."""
+def envelope_of(config: Config, channel: Channel, incident: str, audience: str, now: datetime) -> Envelope:
+    """Return the envelope that the configuration gives a channel's messages to an audience."""
     if channel is Channel.SMS:
         return Envelope(sender=config.channels.sms.sender if config.channels.sms else "")
     assert config.channels.email is not None  # noqa: S101 - an audience cannot name a channel without a table
     return Envelope(
         sender=config.channels.email.sender,
-        reply_to=config.contact.reply_to.replace("{id}", incident),
+        reply_to=contact_for(config, audience, now).reply_to.replace("{id}", incident),
         list_unsubscribe=config.send.unsubscribe,
     )
 

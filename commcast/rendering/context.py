@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from commcast.config.contact import contact_for
 from commcast.config.settings import Audience, Config
 from commcast.model.incident import (
-    SENTENCES,
-    AudienceWords,
+    LITERAL,
     Channel,
     Incident,
     Kind,
@@ -23,12 +23,11 @@ from commcast.model.incident import (
     View,
     Window,
     over_since,
+    translated,
 )
 from commcast.model.times import brief_duration, moment, span, spoken_duration
 from commcast.rendering.calendars import calendar_of
 
-UNKNOWN, NOTHING_TO_DO = "unknown", "none"  # as values of scope and action
-NEW = ("works", "data", "cause", "change", "link", "offer")
 Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
 _PLANS = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
@@ -218,19 +217,19 @@ def build_context(
     # A message that repeats the words of another day names the day of each time: readers would assume today.
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
     show = _Clock(zone, update.at if is_same_day else None, not occasion.knows_zone, language)
-    view, words = config.audiences[audience].view, _words(incident, update, audience, language)
-    title = incident.title_as_of(update)
+    view, words = config.audiences[audience].view, _words(config, incident, update, audience, language)
+    title = incident.title_as_of(update, _locale(config, language))
     context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
-        "brand": {"colour": ""},
-        "contact": _contact(config, incident),
-        "incident": _incident(config, incident, update, show),
+        "brand": config.brand.model_dump(),
+        "contact": _contact(config, incident, audience, now),
+        "incident": {**_incident(config, incident, update, show), "title": title},
         "planned": incident.kind is Kind.MAINTENANCE,
         "tone": _tone(incident, update),
         "update": {
-            **_update(incident, update, occasion, show),
+            **_update(incident, update, occasion, view, show),
             **words,
-            **_told_at_the_end(incident, update, audience, language, words),
+            **_told_at_the_end(config, incident, update, audience, language, words),
             **_changes(update, previous, now, show),
             "first": first,
         },
@@ -273,7 +272,7 @@ def recipient_values(recipient: Recipient, audience: Audience, language: str = "
 
 def language_of(config: Config) -> str:
     """Return the language of a desk's own words, and of readers whose row names none."""
-    return getattr(config.organisation, "language", "en")
+    return config.organisation.language
 
 
 def message_language(wording: str, locale: str) -> str:
@@ -292,9 +291,15 @@ def _tone(incident: Incident, update: Update) -> str:
     return "plan" if incident.kind is Kind.MAINTENANCE else "bad"
 
 
-def _contact(config: Config, incident: Incident) -> dict[str, str]:
-    contact = config.contact.model_dump(include={"reply_to", "phone", "hours", "after_hours"})
-    return {**contact, "reply_to": contact["reply_to"].replace("{id}", incident.id)}
+def _contact(config: Config, incident: Incident, audience: str, now: datetime) -> dict[str, str]:
+    """Return how readers reach a person now: no phone that nobody answers."""
+    contact = contact_for(config, audience, now)
+    return {
+        "reply_to": contact.reply_to.replace("{id}", incident.id),
+        "phone": contact.phone,
+        "hours": contact.hours,
+        "after_hours": contact.after_hours,
+    }
 
 
 def _incident(config: Config, incident: Incident, update: Update, show: _Clock) -> Facts:
@@ -302,7 +307,6 @@ def _incident(config: Config, incident: Incident, update: Update, show: _Clock) 
     named = (config.components[each].public for each in update.affected if each in config.components)
     return {
         "id": incident.id,
-        "title": incident.title_as_of(update),
         "kind": incident.kind.value,
         "started": show(incident.started),
         "started_known": incident.started_written,
@@ -311,14 +315,17 @@ def _incident(config: Config, incident: Incident, update: Update, show: _Clock) 
     }
 
 
-def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock) -> Facts:
+def _update(incident: Incident, update: Update, occasion: Occasion, view: View, show: _Clock) -> Facts:
     """Return what an update says, the same for all readers but for what they know."""
     now = occasion.now or update.at
     return {
         "number": update.number,
         "status": update.status.value,
-        "scope_unknown": update.scope == UNKNOWN,
-        "nothing_to_do": update.action == NOTHING_TO_DO,
+        "scope_unknown": update.scope == LITERAL["scope"],
+        "nothing_to_do": update.action == LITERAL["action"],
+        "link": update.link,
+        "urgent": update.urgent,
+        "offer": update.offer_for(view),
         "at": show(update.at),
         "timeframe": _timeframe(update.timeframe, now, show),
         "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
@@ -351,22 +358,28 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
     }
 
 
-def _words(incident: Incident, update: Update, audience: str, language: str) -> dict[str, str | None]:
-    """Return the update's sentences, those written for the audience in place of the general ones."""
-    del incident, language
-    special = (update.words_in_force.get(audience) or AudienceWords()).model_dump(exclude_none=True)
-    general = update.model_dump(include=set(SENTENCES))
-    # The short form is one of the general words.
-    words = dict.fromkeys(NEW) | general | ({"short": None} if special else {}) | special
-    if words["scope"] == UNKNOWN:
-        words["scope"] = None
-    if words["action"] == NOTHING_TO_DO:
-        words["action"] = None
-    return words
+def _words(
+    config: Config, incident: Incident, update: Update, audience: str, language: str
+) -> dict[str, str | None]:
+    """Return the update's sentences for an audience, in its language as far as they are translated."""
+    words, _ = translated(incident, update, audience, _locale(config, language))
+    # Values that are no sentences: templates ask for scope_unknown and nothing_to_do.
+    return {key: None if text == LITERAL.get(key) else text for key, text in words.items()}
+
+
+def _locale(config: Config, language: str) -> str:
+    """Return the locale whose translations are read, "" for the language of the desk's own words."""
+    own = config.organisation.language.partition("-")[0]
+    return "" if language.partition("-")[0] == own else language
 
 
 def _told_at_the_end(
-    incident: Incident, update: Update, audience: str, language: str, words: Mapping[str, str | None]
+    config: Config,
+    incident: Incident,
+    update: Update,
+    audience: str,
+    language: str,
+    words: Mapping[str, str | None],
 ) -> Facts:
     """Return what happened, in the words told before the end, and what was done.
 
@@ -374,7 +387,7 @@ def _told_at_the_end(
     we were about to do.
     """
     before = next((each for each in reversed(incident.updates[: update.number]) if not each.is_end), None)
-    told = _words(incident, before, audience, language) if before and update.is_end else words
+    told = _words(config, incident, before, audience, language) if before and update.is_end else words
     is_new = words["resolution"] != told["resolution"] or before is None
     return {
         "happened": told["issue"],

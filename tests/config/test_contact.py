@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.model.hours import opens_at, parse_hours
-from commcast.plan.contact import OpenContact, contact_for
+from commcast.config.contact import OpenContact, contact_for
 from tests.support.values import config_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
