@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
-from typing import TypeGuard
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeGuard
 from zoneinfo import ZoneInfo
 
 from pytimeparse.timeparse import timeparse as read_seconds
 
 from commcast.model.incident import Confidence, Timeframe, Window
+
+if TYPE_CHECKING:
+    from babel import Locale
 
 # Only what cannot be misread: "90" has no unit and "1:30" may be minutes or hours.
 _DURATION = re.compile(r"(?i)\s*(?:\d+(?:\.\d+)?\s*(?:[wdhms]|mins?|(?:minute|hour|day|week)s?)\s*)+")
@@ -41,10 +45,19 @@ def short_duration(length: timedelta) -> str:
     return parts or f"{int(length.total_seconds())}s"
 
 
-def spoken_duration(length: timedelta) -> str:
+def spoken_duration(length: timedelta, language: str = "en") -> str:
     """Return `length` to the minute in words: "2 hours 5 minutes", "less than a minute"."""
-    parts = [f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in _units(length)]
-    return " ".join(parts) or "less than a minute"
+    parts = [_counted(count, unit, language) for count, unit in _units(length)]
+    return " ".join(parts) or _words(language)[1]
+
+
+def brief_duration(length: timedelta, language: str = "en") -> str:
+    """Return `length` as it stands in brackets, in its two largest units: "1 h 33 min", "2 days 3 h"."""
+    short = {"hour": "h", "minute": "min"}  # the same in every language
+    parts = [
+        f"{n} {short[unit]}" if unit in short else _counted(n, unit, language) for n, unit in _units(length)
+    ]
+    return " ".join(parts[:2]) or _words(language)[1]
 
 
 def _units(length: timedelta) -> list[tuple[int, str]]:
@@ -244,11 +257,23 @@ def _offset(text: str, offset: str) -> tzinfo:
     return timezone(-length if offset[0] == "-" else length)
 
 
-# Written out here: strftime would follow the locale of the machine that happens to send.
+# British English is written out here, so that a message in it needs no Babel: its import takes 20 ms.
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# What Babel has no words for: between two times, and for a length of no minutes.
+_WORDS = {
+    "en": ("to", "less than a minute"),
+    "de": ("bis", "weniger als eine Minute"),
+    "fr": ("à", "moins d'une minute"),
+    "es": ("a", "menos de un minuto"),
+}
 _LETTERS = re.compile(r"[A-Z]{2,6}")
 _AMBIGUOUS = frozenset(("CST", "CDT", "IST", "PST", "BST"))  # letters of several zones, hours apart
+# Zones, as Unicode names them, for whose letters some languages have their own: in winter and in summer.
+_ZONES = {"Europe_Central": "CET CEST", "Europe_Eastern": "EET EEST", "Europe_Western": "WET WEST"}
+_ZONES |= {"America_Eastern": "EST EDT", "America_Mountain": "MST MDT", "Atlantic": "AST ADT"}
+_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}")
+_DIRECTION_MARKS = re.compile("[\u061c\u200e\u200f]")
 
 
 CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
@@ -260,90 +285,184 @@ def clocks_in(text: str) -> set[str]:
 
 
 def moment(
-    at: datetime, zone: ZoneInfo, reference: datetime | None, *, with_offset: bool = False
+    at: datetime,
+    zone: ZoneInfo,
+    reference: datetime | None,
+    *,
+    with_offset: bool = False,
+    language: str = "en",
 ) -> dict[str, str]:
-    """Return the aware time `at` in the forms that templates use, cut to the minute, in English.
+    """Return the aware time `at` in the forms that templates use, cut to the minute, in a language (BCP 47).
 
-    iso    2026-11-21T11:05:00+01:00 clock  11:05 CET both   11:05 CET (10:05 UTC) full   Sat 21 Nov 2026,
-    11:05 CET (10:05 UTC) sms    11:05 CET
+    iso    2026-11-21T11:05:00+01:00
+    clock  11:05 CET
+    short  11:05 CET, or Sat 21 Nov, 11:05 CET
+    day    Sat 21 Nov
+    full   Sat 21 Nov 2026, 11:05 CET (10:05 UTC)
+    utc    10:05 UTC, "" if the zone is UTC
 
-    `both` and `sms` name the day if, in `zone`, it is not the day of `reference` (when the reader is told),
-    or if there is no reference. UTC is not said twice. `clock` and `sms` say the offset of letters that are
-    ambiguous, or of any (`with_offset`): 11:05 CET (UTC+1). Raises ValueError for a time without a zone.
+    `short` names the day if, in `zone`, it is not the day of `reference` (when the reader is told), or if
+    there is no reference; it and `day` name a year other than the reference's. `clock` and `short` say the
+    offset of letters that are ambiguous, or of any (`with_offset`): 11:05 CET (UTC+1). `both` and `sms` are
+    those of older templates. An unknown language is shown in English. Raises ValueError for a time without
+    a zone.
     """
     if at.utcoffset() is None:
         raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
-    local = at.astimezone(zone)
-    clock = f"{local:%H:%M} {_letters(local, with_offset=with_offset)}"
-    both = f"{local:%H:%M} {_abbreviation(local)}{_in_utc(local)}"
-    day = _day_unless_same(local, reference.astimezone(zone) if reference else None)
+    local, told = at.astimezone(zone), reference.astimezone(zone) if reference else None
+    clock = f"{local:%H:%M} {_letters(local, language, with_offset=with_offset)}"
+    utc = _in_utc(language, local)
+    both = f"{local:%H:%M} {_abbreviation(local, language)}" + (f" ({utc})" if utc else "")
+    day = _day_unless_same(local, told, language)
     return {
         "iso": local.isoformat(timespec="seconds"),
         "clock": clock,
-        "both": f"{day}, {both}" if day else both,
-        "full": f"{_day(local)} {local.year}, {both}",
-        "sms": f"{day} {clock}" if day else clock,
+        "short": _joined(day, clock),
+        "day": day or _day(local.date(), language),
+        "full": f"{_day(local.date(), language, with_year=True)}, {both}",
+        "utc": utc,
+        "both": _joined(day, both),
+        "sms": f"{day} {clock}".lstrip(),
     }
 
 
 def span(
-    start: datetime, end: datetime, zone: ZoneInfo, reference: datetime | None, *, with_offset: bool = False
+    start: datetime,
+    end: datetime,
+    zone: ZoneInfo,
+    reference: datetime | None,
+    *,
+    with_offset: bool = False,
+    language: str = "en",
 ) -> dict[str, str]:
-    """Return the aware times `start` and `end` as one stretch of time, as `moment` shows one, in English.
+    """Return the aware times `start` and `end` as one stretch of time, as `moment` shows one.
 
-    both     11:05 to 12:05 CET (10:05 to 11:05 UTC)
-    between  between 11:05 and 12:05 CET (10:05 to 11:05 UTC)
-    full     Sat 21 Nov 2026, 11:05 to 12:05 CET (10:05 to 11:05 UTC)
-    sms      11:05 to 12:05 CET
+    short  11:05-12:05 CET, Sat 21 Nov, 11:05-12:05 CET, or Sat 21 Nov, 22:00 - Sun 22 Nov, 02:00 CET
+    start  11:05, or Sat 21 Nov, 11:05
+    end    12:05 CET, or Sun 22 Nov, 02:00 CET
+    full   Sat 21 Nov 2026, 11:05 to 12:05 CET (10:05 to 11:05 UTC)
+    utc    10:05 to 11:05 UTC, "" if the zone is UTC
 
     The end's day is named if it is not the start's, and the zone's letters once unless its clocks change in
-    between. Raises ValueError for a time without a zone.
+    between. `both`, `between` and `sms` are of older templates. Raises ValueError for a time without a zone.
     """
     if start.utcoffset() is None or end.utcoffset() is None:
         raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
     first, last = start.astimezone(zone), end.astimezone(zone)
-    letters = _abbreviation(first)
-    begin = f"{first:%H:%M}" if letters == _abbreviation(last) else f"{first:%H:%M} {letters}"
-    finish = f"{last:%H:%M} {_abbreviation(last)}"
-    day = _day_unless_same(first, reference.astimezone(zone) if reference else None)
-    other = _day_unless_same(last, first)
-    until = f"{other}, {finish}" if other else finish
-    utc = _in_utc(first, last)
-    from_day = f"{day}, {begin}" if day else begin
-    is_on_day = day and not other
-    between = f"on {day} between {begin} and {until}" if is_on_day else f"between {from_day} and {until}"
+    changes = first.tzname() != last.tzname()
+    day = _day_unless_same(first, reference.astimezone(zone) if reference else None, language)
+    other = _day_unless_same(last, first, language)
+    first_letters = _letters(first, language, with_offset=with_offset)
+    begin = f"{first:%H:%M} {first_letters}" if changes else f"{first:%H:%M}"
+    clear = f"{last:%H:%M} {_letters(last, language, with_offset=with_offset)}"
+    finish = f"{last:%H:%M} {_abbreviation(last, language)}"
+    to, utc = _words(language)[0], _in_utc(language, first, last)
+    until = _joined(other, finish) + (f" ({utc})" if utc else "")
+    between = f"on {day} between {begin}" if day and not other else f"between {_joined(day, begin)}"
     return {
-        "both": f"{from_day} to {until}{utc}",
-        "between": between + utc,
-        "full": f"{_day(first)} {first.year}, {begin} to {until}{utc}",
-        "sms": f"{day} {begin} to ".lstrip()
-        + f"{other} {last:%H:%M} {_letters(last, with_offset=with_offset)}".lstrip(),
+        "short": _joined(day, begin) + (" - " if other or changes else "-") + _joined(other, clear),
+        "start": _joined(day, begin),
+        "end": _joined(other, clear),
+        "full": f"{_day(first.date(), language, with_year=True)}, {begin} {to} {until}",
+        "utc": utc,
+        "both": f"{_joined(day, begin)} {to} {until}",
+        "between": f"{between} and {until}",
+        "sms": f"{day} {begin} {to} ".lstrip() + f"{other} {clear}".lstrip(),
     }
 
 
-def _day(local: datetime) -> str:
-    return f"{_WEEKDAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]}"
+def _joined(day: str, clock: str) -> str:
+    return f"{day}, {clock}" if day else clock
 
 
-def _day_unless_same(local: datetime, reference: datetime | None) -> str:
+@lru_cache(maxsize=256)
+def _locale(language: str) -> Locale | None:
+    """Return what Babel knows of a language, or of a wider one. None: British English."""
+    tag = language.replace("_", "-")
+    while _TAG.fullmatch(tag) and tag.casefold() not in ("en", "en-gb"):
+        from babel import Locale, UnknownLocaleError
+
+        try:
+            found = Locale.parse(tag, sep="-")
+            if found.months["format"]["abbreviated"][11] != "M11":  # some languages have no names for months
+                return found
+        except (UnknownLocaleError, ValueError):
+            pass
+        tag = tag.rpartition("-")[0]
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _day(day: date, language: str, *, with_year: bool = False) -> str:
+    locale = _locale(language)
+    if locale is None:
+        written = f"{_WEEKDAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]}"
+        return f"{written} {day.year}" if with_year else written
+    from babel.dates import format_skeleton
+
+    return _plain(format_skeleton("yMMMEd" if with_year else "MMMEd", day, locale=locale))
+
+
+def _day_unless_same(local: datetime, reference: datetime | None, language: str) -> str:
     if reference is None:
-        return _day(local)
+        return _day(local.date(), language)
     if local.date() == reference.date():
         return ""
-    return _day(local) if local.year == reference.year else f"{_day(local)} {local.year}"
+    return _day(local.date(), language, with_year=local.year != reference.year)
 
 
-def _letters(local: datetime, *, with_offset: bool) -> str:
+def _weekday(day: date, language: str) -> str:
+    locale = _locale(language)
+    return _plain(locale.days["format"]["abbreviated"][day.weekday()]) if locale else _WEEKDAYS[day.weekday()]
+
+
+@lru_cache(maxsize=1024)
+def _counted(count: int, unit: str, language: str) -> str:
+    """Return so many days, hours or minutes: "1 day", "5 Minuten"."""
+    locale = _locale(language)
+    if locale is None:
+        return f"{count} {unit}{'' if count == 1 else 's'}"
+    from babel.units import format_unit
+
+    return _plain(format_unit(count, f"duration-{unit}", locale=locale))
+
+
+def _words(language: str) -> tuple[str, str]:
+    locale = _locale(language)
+    return _WORDS.get(locale.language if locale else "en") or ("-", f"< {_counted(1, 'minute', language)}")
+
+
+def _plain(text: str) -> str:
+    """Return Babel's text without the odd spaces and the invisible marks in it."""
+    return " ".join(_DIRECTION_MARKS.sub("", text).split())
+
+
+def _letters(local: datetime, language: str, *, with_offset: bool) -> str:
     """Return the zone's letters, with its distance from UTC if a reader may not know which zone that is."""
-    letters = _abbreviation(local)
+    letters = _abbreviation(local, language)
     is_clear = letters.startswith("UTC") or not (with_offset or letters in _AMBIGUOUS)
     return letters if is_clear else f"{letters} ({_from_utc(local)})"
 
 
-def _abbreviation(local: datetime) -> str:
+def _abbreviation(local: datetime, language: str) -> str:
     """Return the zone's letters, or its distance from UTC: many zones have only that ("+04" in tzdata)."""
     name = local.tzname() or ""
-    return name if _LETTERS.fullmatch(name) else _from_utc(local)
+    return _in_language(name, language) if _LETTERS.fullmatch(name) else _from_utc(local)
+
+
+@lru_cache(maxsize=1024)
+def _in_language(letters: str, language: str) -> str:
+    """Return a language's own letters for those of tzdata: MEZ for CET.
+
+    Babel isn't asked for the name of a zone: it may know older rules, and takes winter in Dublin for summer.
+    """
+    locale = _locale(language)
+    area = next((name for name, both in _ZONES.items() if letters in both.split()), "")
+    if locale is None or not area:
+        return letters
+    season = "standard" if _ZONES[area].startswith(letters) else "daylight"
+    own = str(locale.meta_zones.get(area, {}).get("short", {}).get(season, ""))
+    return own if _LETTERS.fullmatch(own) else letters
 
 
 def _from_utc(local: datetime) -> str:
@@ -353,12 +472,13 @@ def _from_utc(local: datetime) -> str:
     return f"UTC{sign}{hours}:{rest:02d}" if rest else f"UTC{sign}{hours}"
 
 
-def _in_utc(*times: datetime) -> str:
-    """Return these times in UTC, in brackets, "" if they are in UTC already."""
-    if all(_abbreviation(local) == "UTC" for local in times):
+def _in_utc(language: str, *times: datetime) -> str:
+    """Return these times in UTC, "" if they are in UTC already."""
+    if all(local.tzname() == "UTC" for local in times):
         return ""
     shown, day = [], times[0].date()
     for utc in (local.astimezone(UTC) for local in times):
-        shown.append(f"{utc:%H:%M}" if utc.date() == day else f"{_WEEKDAYS[utc.weekday()]} {utc:%H:%M}")
+        named = f"{_weekday(utc, language)} " if utc.date() != day else ""
+        shown.append(f"{named}{utc:%H:%M}")
         day = utc.date()
-    return f" ({' to '.join(shown)} UTC)"
+    return f"{f' {_words(language)[0]} '.join(shown)} UTC"
