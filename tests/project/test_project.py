@@ -250,7 +250,7 @@ def installed(folder: Path, *what: str) -> tuple[Path, Path]:
     _run(str(folder / "bin" / "commcast"), "demo", folder=folder)  # reads the shipped example and templates
     code = "from commcast.rendering.templates import shipped_templates; print(shipped_templates())"
     templates = Path(_run(python, "-c", code, folder=folder).strip())
-    assert (templates / "customers" / "email.txt.j2").is_file()
+    assert (templates / "resolved.md.j2").is_file()
     return Path(packages), templates
 
 
