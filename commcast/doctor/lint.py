@@ -8,17 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
 from functools import partial
 from itertools import product
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from commcast.config.load import load_config
 from commcast.config.settings import CONFIG_NAME, TWILIO_SENDER, Config
+from commcast.doctor.trial import TrialRenderer, made_up_stories
 from commcast.errors import ConfigError, Fault, InputError, LedgerError
 from commcast.files import read_text_file
 from commcast.incidents.editor import fill_times
@@ -27,33 +27,22 @@ from commcast.incidents.load import (
     incident_paths,
     load_incident,
     load_incidents,
-    parse_incident,
 )
 from commcast.incidents.presets import PRESETS_FOLDER, list_presets
 from commcast.incidents.schema import IncidentFile, check_shape
 from commcast.incidents.unfold import ReleasedAt
 from commcast.ledger.releases import read_releases, release_times, released_facts
 from commcast.ledger.store import ledger_path, open_copy
-from commcast.model.incident import Channel, Incident, Recipient, Update
+from commcast.model.incident import Channel, Incident, Recipient
 from commcast.model.release import changed
 from commcast.model.times import write_instant
-from commcast.plan.cadence import lateness_faults, promises
+from commcast.plan.cadence import lateness_faults
 from commcast.plan.notices import audiences_of
 from commcast.recipients.formats import SUFFIXES, check_list
 from commcast.recipients.lists import open_recipients
-from commcast.rendering.context import (
-    NO_OCCASION,
-    Correction,
-    Occasion,
-    build_context,
-    language_of,
-    message_language,
-    next_word,
-    recipient_values,
-)
-from commcast.rendering.moments import FOLLOW_UPS, moment_of, moments_on
-from commcast.rendering.render import Renderer, word_warnings
-from commcast.rendering.templates import USER, Templates, languages_of, shipped_templates
+from commcast.rendering.moments import moments_on
+from commcast.rendering.render import word_warnings
+from commcast.rendering.templates import LANGUAGE, USER, shipped_templates
 
 
 @dataclass
@@ -184,7 +173,6 @@ def _incidents(
 
 _DESK_FOLDERS = (INCIDENTS_FOLDER, PRESETS_FOLDER, "templates", "audiences")
 _YAML = re.compile(r"\.ya?ml", re.IGNORECASE)
-_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
 _OLD_KINDS = re.compile(r"(?:.*\.)?(?:email\.(?:txt|html)|sms\.txt)\.j2")
 
 
@@ -229,7 +217,7 @@ def _meant_template(file: Path, config: Config) -> str:
     shipped = shipped_templates()
     known = {path.name for path in shipped.rglob("*.j2") if not path.parent.name.startswith("_")}
     audiences = {*config.audiences, "internal"}
-    wrong = [each for each in folders if each not in audiences and not _LANGUAGE.fullmatch(each)]
+    wrong = [each for each in folders if each not in audiences and not LANGUAGE.fullmatch(each)]
     if name in known and len(folders) <= 2 and not wrong:
         return ""
     near = get_close_matches(name, sorted(known), 1)
@@ -282,7 +270,7 @@ def check_words(
 
     A desk's own templates are also tried on a made-up update of their status, with and without its facts.
     """
-    trial, made_up = _TrialRenderer(config), _made_up(config)
+    trial, made_up = TrialRenderer(config), made_up_stories(config)
     for audience, settings in config.audiences.items():
         sample = lists[audience].sample
         every = [(channel, moment) for channel in settings.channels for moment in moments_on(channel)]
@@ -299,99 +287,7 @@ def check_words(
             if sample := lists[audience].sample:
                 for channel in config.audiences[audience].channels:
                     with findings.noting():
-                        is_too_long |= trial.render(incident, audience, channel, sample)
+                        content = trial.render(incident, audience, channel, sample)
+                        is_too_long |= getattr(content, "is_shortened", False)
         findings.warnings.extend(word_warnings(incident, is_too_long=is_too_long))
     findings.checked["templates"] += len(trial.by_digest)
-
-
-# What an update need not say.
-_OPTIONAL = ("scope", "action", "nothing_new", "internal", "fixed", "remains", "if_it_persists", "because")
-
-
-def _made_up(config: Config) -> dict[str, list[tuple[Incident, Occasion]]]:
-    """Return by moment some incidents that came to it: one that says all, one that says the least."""
-    found: dict[str, list[tuple[Incident, Occasion]]] = {}
-    now = datetime(2027, 1, 1, tzinfo=UTC)
-    facts = [dict.fromkeys(_OPTIONAL, words) for words in ("Words.", None)]
-    for path in Path(__file__).with_name("made_up").glob("*.yaml"):
-        incident = parse_incident(path.read_text("utf-8"), path.name, config, now)
-        for each, said in product(incident.updates, facts):
-            updates = (*incident.updates[: each.number - 1], each.model_copy(update=said))
-            made = incident.model_copy(update={"updates": updates})
-            for occasion in _occasions(made.latest):
-                moment = moment_of(made.latest, occasion, first=each.number == 1)
-                found.setdefault(moment, []).append((made, occasion))
-    return found
-
-
-def _occasions(update: Update) -> Iterator[Occasion]:
-    """Yield what may give rise to a message of an update: the update itself first."""
-    yield Occasion()
-    soon, late = update.at + timedelta(minutes=1), update.at + timedelta(days=365)
-    if update.is_end:
-        yield from (Occasion(now=late, follow_up=kind) for kind in FOLLOW_UPS)
-    else:
-        yield from (Occasion(now=now, unchanged_since=update.at, step=1) for now in (soon, late))
-        yield Occasion(now=soon, corrections=(Correction(update.at, "Wrong words.", "Right words."),))
-    if update.window is not None:
-        yield Occasion(now=soon, ahead=timedelta(days=1))
-
-
-@dataclass
-class _TrialRenderer:
-    """Renders as a broadcast would; `by_digest` holds each wording, compiled once."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._templates = Templates(config.folder / "templates", shipped_templates())
-        self._by_place: dict[tuple[str, ...], Renderer] = {}
-        self.by_digest: dict[str, Renderer] = {}
-
-    def renderer(self, audience: str, channel: Channel, moment: str, locale: str) -> Renderer:
-        place = (audience, channel.value, moment, locale)
-        if place not in self._by_place:
-            view, desk = self._config.audiences[audience].view, language_of(self._config)
-            wording = self._templates.choose(audience, view, moment, locale, channel, desk=desk)
-            if wording.digest not in self.by_digest:
-                self.by_digest[wording.digest] = Renderer(wording)
-            self._by_place[place] = self.by_digest[wording.digest]
-        return self._by_place[place]
-
-    def check_languages(self, audience: str, channel: Channel, moment: str, locale: str) -> None:
-        """Raise TemplateError if a reader's language has the moment without all of its parts."""
-        view = self._config.audiences[audience].view
-        for language in languages_of(locale, language_of(self._config)):
-            self._templates.wording(audience, view, moment, language, channel)
-
-    def render(
-        self,
-        incident: Incident,
-        audience: str,
-        channel: Channel,
-        reader: Recipient,
-        occasion: Occasion = NO_OCCASION,
-    ) -> bool:
-        """Render the newest update for one reader; return whether a text got too long for its sentences.
-
-        Raises TemplateError.
-        """
-        update, first = incident.latest, incident.latest.number == 1
-        by_email = channel is Channel.EMAIL or bool(reader.email)
-        occasion = occasion._replace(next_word=next_word(reader.level, channel, by_email=by_email))
-        renderer = self.renderer(audience, channel, moment_of(update, occasion, first=first), reader.locale)
-        language = renderer.wording.language
-        values = recipient_values(reader, self._config.audiences[audience], language)
-        context = build_context(
-            self._config,
-            incident,
-            update,
-            audience,
-            zone=ZoneInfo(reader.timezone or self._config.organisation.zone),
-            language=message_language(language, reader.locale),
-            first=first,
-            next_update_by=promises(self._config, incident, update).get(audience),
-            previous=None if first else incident.update(update.number - 1),
-            occasion=occasion,
-        )
-        content = (renderer.email if channel is Channel.EMAIL else renderer.sms)(context, values)
-        return getattr(content, "is_shortened", False)

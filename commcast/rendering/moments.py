@@ -58,6 +58,17 @@ def moments_on(channel: Channel) -> list[str]:
     return [moment for moment in MOMENTS if not (is_text and moment in FOLLOW_UPS.values())]
 
 
+def moments_named(name: str) -> list[str]:
+    """Return the moments that a moment's or status's name means, all for "", a part for itself ("_foot")."""
+    if not name:
+        return [*MOMENTS]
+    if name in MOMENTS or name.startswith("_"):
+        return [name]
+    if name == Status.INVESTIGATING:
+        return ["first_notice", "update"]
+    return [moment for status, moment in _BY_STATUS.items() if status == name]
+
+
 def moment_of(update: Update, occasion: Occasion, *, first: bool, has_begun: bool = False) -> str:
     """Return the moment of a message, one of MOMENTS.
 

@@ -24,6 +24,7 @@ SHIPPED = "shipped"
 LARGEST_TEMPLATE = 64 * 1024  # bytes
 LARGEST_WORDING = 256 * 1024  # bytes of all templates of one message: they compile within a second or two
 MOST_TEMPLATES = 32
+LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
 LAYOUT = "layout.html.j2"
 MAIN_LANGUAGE = "en"  # of the templates that are in no folder of a language
 _LEGACY_PATH = (f"{USER}:", f"{SHIPPED}:")
@@ -139,6 +140,41 @@ class Templates(NamedTuple):
         """Return the wording of one shipped file that no desk changes: a nudge's."""
         name = f"{SHIPPED}:{file}"
         return Wording(channel, name, "", SHIPPED, {name: self._read(name)})
+
+    def copy(self, audience: str, view: View | None, name: str, language: str) -> tuple[str, str]:
+        """Copy the file that wins for an audience ("" for all) into the user's folder.
+
+        Return the name of what was copied, and the copy's path in templates/. Raises TemplateError if there
+        is nothing to copy, or if the copy exists already.
+        """
+        language = language or MAIN_LANGUAGE
+        start = "" if language == MAIN_LANGUAGE else f"{language}/"
+        path = _path(audience, view or View.PUBLIC, language) if audience else (f"{SHIPPED}:{start}",)
+        found = _resolved(name, [each for each in path if each.startswith(f"{SHIPPED}:")], self._exists)
+        if not _NAME.fullmatch(name) or not _PART.fullmatch(language) or not self._exists(found):
+            raise TemplateError.of(
+                f"templates/{start}{name}", "no such template is shipped", "see: commcast templates"
+            )
+        target = f"{start}{audience}/{name}" if audience else f"{start}{name}"
+        if self.user is None or self._exists(f"{USER}:{target}"):
+            raise template_error(f"{USER}:{target}", "exists already", "edit it, or delete it first")
+        self._check_user_folder()
+        copy = self.user / target
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with copy.open("x", encoding="utf-8", newline="") as file:
+            file.write(self._read(found))
+        return found, target
+
+    def languages(self, audiences: Iterable[str]) -> list[str]:
+        """Return the languages that have templates, the main one first."""
+        names = {
+            path.name
+            for root in (self.user, self.shipped)
+            if root is not None and root.is_dir()
+            for path in root.iterdir()
+            if path.is_dir() and LANGUAGE.fullmatch(path.name) and path.name not in audiences
+        }
+        return [MAIN_LANGUAGE, *sorted(names)]
 
     def listing(
         self,
