@@ -628,7 +628,7 @@ def nudges(bench: Bench, subject: str) -> dict[str, str]:
 def test_an_incident_moves_when_it_is_taken_and_both_are_told(duty: Bench) -> None:
     offered = "pay7 is offered to sam. Until it is taken (commcast take pay7 --as sam) dana has it. Told: "
     play(duty.folder, f"handover pay7 --to sam --note 'watch db-eu-3' | 0 | 3 | {offered}Dana Reyes and Sam")
-    mails = nudges(duty, "Dana Reyes offers this to Sam Okafor: watch db-eu-3")
+    mails = nudges(duty, "Dana Reyes is handing this over to Sam Okafor: watch db-eu-3")
     assert set(mails) == {"dana", "sam"}
     assert "commcast take pay7 --as sam" in mails["sam"]
     assert ("commcast take" in mails["dana"], "commcast status pay7" in mails["dana"]) == (False, True)
