@@ -106,10 +106,10 @@ def _lead(config: Config, nudge: Nudge, now: datetime, form: str) -> str:
         several = len(nudge.audiences) > 1 or nudge.audiences[0].endswith("s")
         said += f"; {_listed(nudge.audiences)} {'are' if several else 'is'} waiting"
     note = nudge.note if nudge.deadline is not None else ""
-    return " ".join(filter(None, map(as_sentence, (said, _if_nobody_writes(config, nudge), note))))
+    return " ".join(filter(None, map(as_sentence, (said, _if_nobody_writes(config, nudge, now), note))))
 
 
-def _if_nobody_writes(config: Config, nudge: Nudge) -> str:
+def _if_nobody_writes(config: Config, nudge: Nudge, now: datetime) -> str:
     left = [name for name in nudge.audiences if name not in nudge.held]
     if nudge.why == "held" and left:
         return f"Unless you write, nothing goes to {_listed(left)} and that promise is broken"
@@ -117,7 +117,7 @@ def _if_nobody_writes(config: Config, nudge: Nudge) -> str:
         return ""
     if nudge.held_at is None:
         return "Unless you write, they get nothing and the promise is broken"
-    at = f"{nudge.held_at.astimezone(config.zone):%H:%M}"
+    at = f"{max(nudge.held_at, now).astimezone(config.zone):%H:%M}"
     if not left:
         return f"An automatic statement goes to them at {at} unless you write"
     both = f"{_listed(nudge.held)} at {at}, but nothing to {_listed(left)}"
