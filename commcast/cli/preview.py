@@ -141,7 +141,10 @@ def _made_up(desk: Desk, loaded: Loaded, wanted: str | None) -> Incident | None:
     data: dict[str, Any] = {"title": "A test of our messages", "severity": 1}
     data |= {} if wanted else {"audiences": [*desk.config.audiences]}
     data |= first_words(desk.config, wanted, {})
-    words = {"issue": "This is a test. Nothing is wrong.", "resolution": "We try out how we write to you."}
+    words = {
+        "issue": "This is a test. Nothing is wrong.",
+        "resolution": "We're checking how our messages look.",
+    }
     data["updates"][0] = words | {"timeframe": "unknown"} | data["updates"][0]
     text = "\n".join(lines_of({"id": wanted or "test", **data}, 0))
     return parse_incident(text, f"incidents/{wanted or 'test'}.yaml", desk.config, desk.now)

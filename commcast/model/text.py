@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from gsm0338.charset import BASIC_CHARACTER_SET, BASIC_CHARACTER_SET_EXTENSION
@@ -63,7 +63,8 @@ class SmsSize(NamedTuple):
 def measure(text: str) -> SmsSize:
     """Return the size of `text` as Twilio counts it: 160 or 153 units a segment in GSM-7, 70 or 67 in UCS-2.
 
-    An extension character (such as € or [) costs two units; neither it nor a surrogate pair is ever split.
+    An extension character (such as € or [) costs two units. It is never split, nor is a surrogate pair, nor
+    what is seen as one character: a letter with its accents, a flag, a family.
     Raises ValueError for the escape character and for half a surrogate pair, which no provider accepts.
     """
     if _ESCAPE in text:
@@ -75,7 +76,10 @@ def measure(text: str) -> SmsSize:
     forced_by = next((char for char in text if char not in _BASIC and char not in _EXTENSION), "")
     encoding = UCS2 if forced_by else GSM
     widths = [2 if (char > "\uffff" if forced_by else char in _EXTENSION) else 1 for char in text]
-    return SmsSize(encoding, sum(widths), _segments(widths, encoding), forced_by)
+    units = sum(widths)
+    if forced_by and units > _SINGLE[UCS2]:
+        widths = _widths_as_seen(text, widths)
+    return SmsSize(encoding, units, _segments(widths, encoding), forced_by)
 
 
 def replace_lookalikes(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -124,6 +128,41 @@ def in_locale(translations: Mapping[str, Mapping[str, str]], locale: str) -> dic
     parts = locale.split("-")
     tags = ("-".join(parts[:count]) for count in range(1, len(parts) + 1))
     return {key: text for tag in tags for key, text in translations.get(tag, {}).items()}
+
+
+# Twilio's calculator splits by Unicode 10 (UAX #29), which lists the emoji that take a skin tone or follow a
+# joiner. Later emoji count as several characters.
+_TAKES_TONE = (
+    "[☝⛹✊-✍🎅🏂-🏄🏇🏊-🏌👂👃👆-👐👦-👩👮👰-👸👼💁-💃💅-💇💪🕴🕵🕺"
+    "🖐🖕🖖🙅-🙇🙋-🙏🚣🚴-🚶🛀🛌🤘-🤜🤞🤟🤦🤰-🤹🤽🤾🧑-🧝]"
+)
+_FOLLOWS_JOINER = "[♀♂⚕⚖✈❤🌈🌾🍳🎓🎤🎨🏫🏭💋💻💼🔧🔬🗨🚀🚒]"
+_STANDS_ALONE = "\\x00-\\x1f\\x7f-\\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+_SPACED_MARKS = "ါားၢ-ၤၧ-ၭႃႇ-ႌႏႚ-ႜ"  # Burmese vowels that begin a character of their own
+
+
+def _widths_as_seen(text: str, widths: list[int]) -> list[int]:
+    """Return the widths of the characters as they are seen; unchanged if one would not fit a segment."""
+    joining, one = _seen_as_one()
+    if joining.isdisjoint(text):
+        return widths
+    seen = [len(each.encode("utf-16-le")) // 2 for each in one.findall(text)]
+    return seen if max(seen) <= _PART[UCS2] else widths
+
+
+@cache
+def _seen_as_one() -> tuple[frozenset[str], re.Pattern[str]]:
+    """Return what joins characters, and the pattern of one as it is seen, made from every mark of Unicode."""
+    apart = re.compile(f"[{_SPACED_MARKS}]")
+    found = {char for char in map(chr, range(0x300, 0x1E94B)) if unicodedata.category(char)[0] == "M"}
+    found = {char for char in found if not apart.match(char)} | set("\u200c\u0e33\u0eb3\uff9e\uff9f")
+    found |= set(map(chr, (*range(0xE0020, 0xE0080), *range(0xE0100, 0xE01F0))))
+    flag, tone, person, mark = "[🇦-🇿]", "[🏻-🏿]", "[👦-👩]", f"[{''.join(found)}]"
+    joined = f"(?:\u200d(?:{_FOLLOWS_JOINER}|{person}{tone}?)?)*"
+    joined_or_marked = f"(?:{mark}|\u200d(?:{_FOLLOWS_JOINER}|{person}(?:{mark}{tone})?)?)*"
+    start = f"(?:{_TAKES_TONE}(?:{mark}?{tone})?|[^{_STANDS_ALONE}])"
+    one = re.compile(f"{flag}{{2}}(?:{mark}|\u200d)?|{start}{joined}{joined_or_marked}|.", re.DOTALL)
+    return frozenset(found) | set("\u200d🏻🏼🏽🏾🏿") | set(map(chr, range(0x1F1E6, 0x1F200))), one
 
 
 _ENDS = ".!?…。！？．؟۔।։።"  # what a sentence ends with, in several scripts

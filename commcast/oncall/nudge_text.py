@@ -9,23 +9,24 @@ from typing import Any
 
 from commcast.config.settings import Config
 from commcast.model.incident import Incident, Kind
+from commcast.model.text import as_sentence
 from commcast.model.times import moment, spoken_duration
 from commcast.oncall.nudges import Nudge
 
 _HINTS = {
-    "promise": "If nothing is new, say just that. Paste this and finish the sentence:",
-    "late": "Say where things stand, even if nothing is new. Paste this and finish the sentence:",
-    "untold": "Every tick tries again; commcast log says why. To try now:",
-    "provider": "Every tick tries again. To look closer:",
-    "held": "Say where things stand; your update takes over. Paste this and finish the sentence:",
-    "draft": "Nothing is sent until somebody says yes:",
-    "estimate": "Tell readers what to expect now:",
-    "broken file": "Nothing new is sent from it until it is fixed. This lists every error:",
-    "handover": "Nothing changes until somebody takes it:",
-    "taken": "Where it stands:",
+    "promise": "If nothing has changed, just say so.",
+    "late": "Say where things stand, even if nothing has changed.",
+    "untold": "Every tick tries again, and commcast log says why. This tries now.",
+    "provider": "Every tick tries again.",
+    "held": "Say where things stand: your update takes over.",
+    "draft": "Nothing goes out until somebody confirms it.",
+    "estimate": "Tell readers what to expect now.",
+    "broken file": "This lists every error.",
+    "handover": "Nothing changes until it's taken.",
+    "taken": "This shows where it stands.",
 }
 
-_DRAFT = "A draft is waiting for a yes"
+_DRAFT = "A draft is waiting to be sent"
 
 
 def nudge_context(
@@ -41,24 +42,19 @@ def nudge_context(
             "label": f"SEV-{latest.severity} " if incident.kind is Kind.INCIDENT else "",
         },
         "nudge": {
-            "headline": headline(config, nudge, now, "both"),
-            "headline_sms": headline(config, nudge, now, "sms"),
-            "waiting": ", ".join(nudge.audiences),
-            "says": _says(nudge),
+            "headline": headline(config, nudge, now),
+            "subject": headline(config, nudge, now, "sms"),
+            "lead": _lead(config, nudge, now, "both"),
+            "lead_sms": _lead(config, nudge, now, "sms"),
             "on_duty": on_duty,
-            "hint": _hint(nudge),
+            "hint": _HINTS[nudge.why],
+            "paste": "paste and complete" if "…" in nudge.line else "paste",
             "line": nudge.line,
             "line_sms": nudge.line.replace("…", "..."),
             "host": gethostname(),
             "folder": str(config.folder.absolute()),
         },
     }
-
-
-def _hint(nudge: Nudge) -> str:
-    """Return what to do with the line; only one with "…" has to be completed."""
-    hint = _HINTS[nudge.why]
-    return hint if "…" in nudge.line else hint.replace(" and finish the sentence", "")
 
 
 def command_document(
@@ -90,29 +86,44 @@ def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") ->
         return nudge.note or _DRAFT
     by = moment(nudge.deadline, config.zone, now)[form]
     left = nudge.deadline - now
-    some = "" if set(nudge.audiences) <= set(nudge.held) else " to some"
     away = f"in {spoken_duration(left)}" if left > timedelta() else f"{spoken_duration(-left)} ago"
-    held = f"Nobody wrote: a holding statement goes out{some} before {by}"
+    going = f"Nobody has written, so an automatic statement goes to {_listed(nudge.held)} before {by}"
     if left <= timedelta():
-        held = f"Nobody wrote by {by}: a holding statement goes out late{some}"
+        going = f"Nobody wrote by {by}, so an automatic statement goes to {_listed(nudge.held)}, late"
     return {
         "draft": f"{_DRAFT}; the first message {'is' if left > timedelta() else 'was'} due by {by}, {away}",
-        "promise": f"An update is due by {by}, {away}",
-        "held": held,
-        "late": f"The promise of {by} is broken, {away}",
+        "promise": f"An update is due by {by}" + (f", {away}" if form == "both" else ""),
+        "held": going,
+        "late": f"The update promised by {by} is {spoken_duration(-left)} late",
         "estimate": f"Our estimate of {by} has passed",
     }[nudge.why]
 
 
-def _says(nudge: Nudge) -> list[str]:
-    """Return the nudge's note, and what those who wait get if nobody writes."""
-    found = [nudge.note] if nudge.note and nudge.deadline is not None else []
+def _lead(config: Config, nudge: Nudge, now: datetime, form: str) -> str:
+    """Return what is due, who is waiting, and what they get if nobody writes."""
+    said = headline(config, nudge, now, form)
+    if nudge.why in {"promise", "late"} and nudge.audiences:
+        several = len(nudge.audiences) > 1 or nudge.audiences[0].endswith("s")
+        said += f"; {_listed(nudge.audiences)} {'are' if several else 'is'} waiting"
+    note = nudge.note if nudge.deadline is not None else ""
+    return " ".join(filter(None, map(as_sentence, (said, _if_nobody_writes(config, nudge, now), note))))
+
+
+def _if_nobody_writes(config: Config, nudge: Nudge, now: datetime) -> str:
     left = [name for name in nudge.audiences if name not in nudge.held]
-    if nudge.why == "promise" and not nudge.held:
-        found.append("If nobody writes, nothing is sent and the promise is broken.")
-    elif nudge.why == "promise":
-        found.append("If nobody writes, a holding statement is sent automatically shortly before.")
-    if nudge.held and left and nudge.why in {"promise", "held"}:
-        found.append(f"It only goes to: {', '.join(nudge.held)}")
-        found.append(f"Unless you write, these get nothing and the promise is broken: {', '.join(left)}")
-    return found
+    if nudge.why == "held" and left:
+        return f"Unless you write, nothing goes to {_listed(left)} and that promise is broken"
+    if nudge.why != "promise":
+        return ""
+    if nudge.held_at is None:
+        return "Unless you write, they get nothing and the promise is broken"
+    at = f"{max(nudge.held_at, now).astimezone(config.zone):%H:%M}"
+    if not left:
+        return f"An automatic statement goes to them at {at} unless you write"
+    both = f"{_listed(nudge.held)} at {at}, but nothing to {_listed(left)}"
+    return f"Unless you write, an automatic statement goes to {both}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: "customers, partners and support"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

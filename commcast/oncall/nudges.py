@@ -18,7 +18,6 @@ from commcast.model.times import is_past, short_duration
 from commcast.plan.cadence import interval, planned_bound
 from commcast.plan.notices import (
     Due,
-    Notice,
     NoticeKind,
     holds_in_a_row,
     is_named_for,
@@ -59,9 +58,10 @@ class Nudge:
     """One nudge for one incident, for all its audiences. `line` is the command to paste.
 
     `deadline` is the time it warns about, None for none. `audiences` are waiting; those in `held` get a
-    holding statement automatically, the others get nothing unless somebody writes. `backup_too` also nudges
-    the backup. `note` is added to the text, "" for nothing. `told` are the people it is for, if not those on
-    duty. If the line is for one of them alone, `line_for`, the others get `line_of_others`.
+    holding statement automatically, the first at `held_at`, the others get nothing unless somebody writes.
+    `backup_too` also nudges the backup. `note` is added to the text, "" for nothing. `told` are the people it
+    is for, if not those on duty. If the line is for one of them alone, `line_for`, the others get
+    `line_of_others`.
     """
 
     id: str
@@ -70,6 +70,7 @@ class Nudge:
     deadline: datetime | None = None
     audiences: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    held_at: datetime | None = None
     backup_too: bool = False
     note: str = ""
     told: tuple[str, ...] = ()
@@ -129,7 +130,7 @@ def broken_file_nudge(incident: Incident, faults: str, where: str = "") -> Nudge
     `where` is the file, if not the incident's own: a list or a template.
     """
     digest = hashlib.sha256(faults.encode()).hexdigest()[:12]
-    note = f"{where or incident.path} is broken: readers get no news until it is fixed"
+    note = f"{where or incident.path} is broken: readers get no updates until it's fixed"
     return Nudge(nudge_id("broken", digest), Why.BROKEN_FILE, f"commcast lint {incident.path}", note=note)
 
 
@@ -154,7 +155,6 @@ def _of_promises(case: _Moment) -> Iterator[Nudge]:
     history = case.history
     automatic = [] if history.stopped_by else case.lines  # a stop also stops what is sent automatically
     going = {line.notice.id for line in automatic if line.is_due}
-    by_itself = [line.notice for line in automatic if line.from_ is not None]
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
     for promised, said in _awaited(case):
         by_promise[promised].append(said)
@@ -165,7 +165,8 @@ def _of_promises(case: _Moment) -> Iterator[Nudge]:
         if not mark:
             continue
         audiences = tuple(dict.fromkeys(said.audience for said in waiting))
-        unheld = {said.audience for said in waiting if not _is_held(said, promised, by_itself)}
+        held_from = [(said.audience, _held_from(said, promised, automatic)) for said in waiting]
+        unheld = {name for name, at in held_from if at is None}
         stop = (
             f"{history.stopped_by} stopped it; {way_on(case.incident.id, history.stopped_by)} lifts the stop."
         )
@@ -176,20 +177,18 @@ def _of_promises(case: _Moment) -> Iterator[Nudge]:
             deadline=promised,
             audiences=audiences,
             held=tuple(name for name in audiences if name not in unheld),
+            held_at=min((at for _, at in held_from if at is not None), default=None),
             note=stop if history.stopped_by else "",
             # If a statement had to be sent automatically, the owner is probably asleep: from then on both.
             backup_too=why is not Why.PROMISE or is_asleep,
         )
 
 
-def _is_held(said: Said, promised: datetime, by_itself: Iterable[Notice]) -> bool:
-    """Return whether one of these automatic statements keeps this promise to this audience."""
-    return any(
-        notice.channel is said.channel
-        and said.audience in notice.audiences
-        and is_named_for(notice.id, promised)
-        for notice in by_itself
-    )
+def _held_from(said: Said, promised: datetime, automatic: Iterable[Due]) -> datetime | None:
+    """Return from when an automatic statement keeps this promise to this audience, None if none does."""
+    of_it = (line for line in automatic if is_named_for(line.notice.id, promised))
+    of_it = (line for line in of_it if line.notice.channel is said.channel)
+    return next((line.from_ for line in of_it if said.audience in line.notice.audiences), None)
 
 
 def _of_estimate(case: _Moment) -> Iterator[Nudge]:
@@ -204,7 +203,7 @@ def _of_stale(case: _Moment) -> Iterator[Nudge]:
     stale = [line.notice for line in case.lines if line.reason == UPDATE_STALE]
     if stale:
         number = stale[0].number
-        note = f"Update {number} was released and never sent: its own promise has passed"
+        note = f"Update {number} was released but never sent, and its own promise has passed"
         line = f"commcast send {case.incident.id} --late"
         yield Nudge(nudge_id("stale", number), Why.LATE, line, backup_too=True, note=note)
 
@@ -241,7 +240,7 @@ def _of_untold(case: _Moment) -> Iterator[Nudge]:
                 f"commcast send {name}",
                 audiences=tuple(audiences),
                 backup_too=True,
-                note=f"{_NAME[channel]} is not getting through: update {number} has reached nobody in {some}",
+                note=f"{_NAME[channel]} isn't getting through: update {number} has reached nobody in {some}",
             )
 
 
@@ -321,9 +320,9 @@ def handing_nudges(
         blank = Nudge("", Why.HANDOVER, line, told=told, line_for=last.person, line_of_others=status)
         if on_duty_for(incident, handovers).offered == last:
             offered = nudge_id(Why.HANDOVER, last.person, moment_id(last.offered_at))
-            notes[offered] = f"{by} offers this to {to}" + (f": {last.note}" if last.note else "")
+            notes[offered] = f"{by} is handing this over to {to}" + (f": {last.note}" if last.note else "")
             if now - last.offered_at >= NOT_TAKEN:
-                notes[f"{offered}:again"] = f"{to} has not taken this over yet"
+                notes[f"{offered}:again"] = f"{to} hasn't taken this over yet"
     else:
         blank = Nudge("", Why.TAKEN, status, told=told)
         if before != last.person:

@@ -95,7 +95,7 @@ def test_the_demo_tells_the_whole_story_on_a_screen_of_eighty_columns_and_runs_t
     assert max(map(len, told.splitlines())) <= 80
     for moment in ("10:05", "10:24", "10:43", "11:02", "11:30"):
         assert f"\n{moment}  " in told
-    once = ("Impact: EU card revenue is down by about 40%", "case 88123;\n", "customers, SMS")
+    once = ("Impact: EU card revenue is down about 40%", "case 88123).\n", "customers, SMS")
     assert [told.count(each) for each in once] == [1, 1, 2]
     assert missing("SMS: customers 2 … About four in ten card payments … commcast-demo/outbox", told) == []
     assert "\x1b" not in told
@@ -627,7 +627,7 @@ def nudges(bench: Bench, subject: str) -> dict[str, str]:
 def test_an_incident_moves_when_it_is_taken_and_both_are_told(duty: Bench) -> None:
     offered = "pay7 is offered to sam. Until it is taken (commcast take pay7 --as sam) dana has it. Told: "
     play(duty.folder, f"handover pay7 --to sam --note 'watch db-eu-3' | 0 | 3 | {offered}Dana Reyes and Sam")
-    mails = nudges(duty, "Dana Reyes offers this to Sam Okafor: watch db-eu-3")
+    mails = nudges(duty, "Dana Reyes is handing this over to Sam Okafor: watch db-eu-3")
     assert set(mails) == {"dana", "sam"}
     assert "commcast take pay7 --as sam" in mails["sam"]
     assert ("commcast take" in mails["dana"], "commcast status pay7" in mails["dana"]) == (False, True)

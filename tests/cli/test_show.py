@@ -237,7 +237,7 @@ def test_test_sends_every_audience_to_oneself_and_changes_nothing_of_what_is_owe
 @cases("""
     about    | subject
              | A test of our messages (test)
-    payments | Card payments fail (payments)
+    payments | Card payments failing (payments)
     slow     |
 """)
 def test_a_preset_and_the_desk_itself_can_be_tested_without_an_incident(

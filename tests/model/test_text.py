@@ -20,6 +20,8 @@ from commcast.model.text import (
     put_title_right,
 )
 from commcast.model.text import replace_lookalikes as plainly
+from tests.support.segments import SIZES as SIZES_BY_TWILIO
+from tests.support.segments import texts as texts_around_borders
 from tests.support.values import cases
 
 SIZES: list[tuple[Any, ...]] = [
@@ -48,6 +50,18 @@ def test_texts_are_sized_as_billed_and_what_no_phone_can_show_is_refused() -> No
             measure(text)
 
 
+def test_three_thousand_texts_are_sized_as_twilios_calculator_sizes_them() -> None:
+    """Emoji clusters and accents included; see `tests/support/segments.py` for where the sizes come from."""
+    sizes = SIZES_BY_TWILIO.read_text(encoding="utf-8").split()
+    for text, expected in zip(texts_around_borders(), sizes, strict=True):
+        found = measure(text)
+        assert (f"{found.encoding[0]}{found.units}/{found.segments}", text) == (expected, text)
+
+
+def test_what_no_segment_holds_is_split_after_all() -> None:
+    assert measure("a" + "\u0301" * 200).segments == 3  # the calculator says 2: more than a segment holds
+
+
 def test_look_alikes_are_replaced_and_named() -> None:
     for text, plain, replaced in (
         ("plain", "plain", ()),
@@ -66,13 +80,14 @@ texts |= st.text("ab €[]éÇ\n", max_size=500) | st.text("abж😀’", max_si
 
 
 @given(texts)
-def test_segments_hold_all_units_and_lose_at_most_one_unit_each(text: str) -> None:
+def test_segments_hold_all_units_and_lose_no_more_than_they_must(text: str) -> None:
     size = measure(text)
     single, part = (160, 153) if size.encoding == "GSM-7" else (70, 67)
     if size.units <= single:
         assert size.segments == 1
     else:
-        assert (size.segments - 1) * (part - 1) < size.units <= size.segments * part
+        assert size.units <= size.segments * part
+        assert (size.segments - 1) * (part - 1 if size.encoding == "GSM-7" else part / 2) < size.units
     assert (size.encoding == "UCS-2") == bool(size.forced_by)
     assert size.forced_by in text
     if size.encoding == "UCS-2":

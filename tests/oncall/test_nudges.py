@@ -114,7 +114,7 @@ def test_no_promise_passes_without_a_nudge(gaps: list[int], holds: bool) -> None
     1     | 2      |                    |
     1     | 3      | nudge:draft:1      | the first message is due by 10:15 CET (09:15 UTC), in 7 minutes
     1     | 11     | nudge:draft:1:late | the first message was due by 10:15 CET (09:15 UTC), 1 minute ago
-    2     | 11     | nudge:draft:2      | A draft is waiting for a yes   # readers know of it
+    2     | 11     | nudge:draft:2      | A draft is waiting to be sent   # readers know of it
 """)
 def test_when_somebody_is_nudged_about_a_draft(draft: str, minute: str, nudge: str, says: str) -> None:
     told = Told(story(S.INVESTIGATING), HOLDS)
@@ -169,7 +169,7 @@ def test_an_offer_is_told_to_both_once_and_once_more_when_nobody_takes_it() -> N
     assert (first.line_for, first.line_of_others) == ("sam", "commcast status pay7")
     assert of_handovers(OFFERED, nudged=[first.id]) == ()
     (again,) = of_handovers(OFFERED, after=10, nudged=[first.id])
-    assert again.note == "Sam Oyo has not taken this over yet"
+    assert again.note == "Sam Oyo hasn't taken this over yet"
     assert of_handovers(OFFERED, after=60, nudged=[first.id, again.id]) == ()
 
 
@@ -179,12 +179,16 @@ LATER = Handover("kim", "sam", AT + timedelta(minutes=5))
 def test_who_is_told_of_a_hand_over_and_nobody_of_what_moves_nothing() -> None:
     """The last one alone is news; root is nobody who could be told."""
     for handovers, told, note in (
-        ([OFFERED], "dana sam", "Dana Reyes offers this to Sam Oyo"),
-        ([Handover("sam", "kim", AT)], "dana sam kim", "Kim offers this to Sam Oyo"),
-        ([Handover("sam", "root", AT)], "dana sam", "root offers this to Sam Oyo"),
+        ([OFFERED], "dana sam", "Dana Reyes is handing this over to Sam Oyo"),
+        ([Handover("sam", "kim", AT)], "dana sam kim", "Kim is handing this over to Sam Oyo"),
+        ([Handover("sam", "root", AT)], "dana sam", "root is handing this over to Sam Oyo"),
         ([TAKEN], "dana sam", "Sam Oyo has taken this over from Dana Reyes"),
-        ([TAKEN, LATER], "sam kim", "Sam Oyo offers this to Kim"),
-        ([OFFERED._replace(note="watch db")], "dana sam", "Dana Reyes offers this to Sam Oyo: watch db"),
+        ([TAKEN, LATER], "sam kim", "Sam Oyo is handing this over to Kim"),
+        (
+            [OFFERED._replace(note="watch db")],
+            "dana sam",
+            "Dana Reyes is handing this over to Sam Oyo: watch db",
+        ),
     ):
         (found,) = of_handovers(*handovers)
         assert (" ".join(found.told), found.note) == (told, note)

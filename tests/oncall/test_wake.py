@@ -197,29 +197,40 @@ def test_a_pager_is_called_though_a_run_died_before(tmp_path: Path, monkeypatch:
     assert len([mail for mail in bench.mails() if "sam-acme" in mail.name]) == 1
 
 
-@cases("""
-    minutes | held              | said                                                     | not_said
-    15.5    |                   | nobody writes, nothing is sent and the promise is broken | holding statement
-    15.5    | customers support | a holding statement is sent automatically shortly before | get nothing
-    15.5    | customers         | shortly before. It only goes to: customers Unless        | nothing is sent
-    18      | customers         | a holding statement goes out to some before 10:25 CET    | nothing is sent
-""")
-def test_a_nudge_says_who_hears_something(
-    tmp_path: Path, minutes: str, held: str, said: str, not_said: str
+BOTH = "customers and support are waiting."
+WAITING = f"An update is due by 10:25 CET (09:25 UTC), in 4 minutes; {BOTH}"
+TO_SOME = "Unless you write, an automatic statement goes to customers at 10:22, but nothing to support."
+GOING = "Nobody has written, so an automatic statement goes to customers before 10:25 CET (09:25 UTC). "
+GOING += "Unless you write, nothing goes to support and that promise is broken."
+NUDGED = [
+    # minutes, held by [silence], what the nudge says
+    (15.5, "", f"{WAITING} Unless you write, they get nothing and the promise is broken."),
+    (15.5, "customers support", f"{WAITING} An automatic statement goes to them at 10:22 unless you write."),
+    (15.5, "customers", f"{WAITING} {TO_SOME}"),
+    (18, "customers", GOING),
+    (21, "", f"The update promised by 10:25 CET (09:25 UTC) is 1 minute late; {BOTH}"),
+]
+
+
+@pytest.mark.parametrize(("minutes", "held", "said"), NUDGED)
+def test_a_nudge_says_who_is_waiting_what_they_get_and_what_to_paste_where(
+    tmp_path: Path, minutes: float, held: str, said: str
 ) -> None:
     """`[silence]` may hold for some of those who wait: nobody leans back for the rest."""
     silence = "".join(f'{name} = "hold"\n' for name in held.split())
-    bench = desk_of(tmp_path, OWNER + f"[silence]\n{silence}", minutes=float(minutes))
+    phone = 'phone = "+4915112345699"\n'
+    bench = desk_of(tmp_path, OWNER + phone + f"[silence]\n{silence}", minutes=minutes)
     bench.tick()
     nudge = next(each for each in bench.mails() if "sam-acme" in each.name)
     mail = email.message_from_bytes(nudge.read_bytes(), policy=email.policy.default)
     part = mail.get_body(("plain",))
     assert part is not None
-    shown = " ".join(f"{mail['subject']} {part.get_content()}".split())
-    assert said in shown
-    assert not_said not in shown
-    left = "Unless you write, these get nothing and the promise is broken: support"
-    assert (left in shown) == (held == "customers")
+    *body, hint, _, line = part.get_content().rstrip().splitlines()
+    assert said in body
+    assert hint.endswith(f" On {socket.gethostname()}, in {tmp_path}, paste and complete:")
+    assert line == '    commcast update pay7 --nothing-new "…" --next 20m'
+    (text,) = [path.read_text() for path in bench.texts() if "345699" in path.read_text()]
+    assert "paste and complete: " + line.strip().replace("…", "...") in text
 
 
 class Names(AbstractResolver):

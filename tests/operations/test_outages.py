@@ -83,7 +83,7 @@ class Outage:
     fails: Callable[[Providers], object] = lambda providers: None
     mended: Callable[[Providers], object] = lambda providers: None
     late: frozenset[str] = MAILED
-    says: str = "Email is not getting through"
+    says: str = "Email isn't getting through"
     fallback: str = ""
 
 
@@ -109,7 +109,7 @@ OUTAGES = {
     "the relay is down": Outage("smtp", mended=Providers.start_relay),
     "the login is refused": Outage("smtp", partial(login, False), partial(login, True)),
     "the key is refused": Outage("sendgrid", answering("grid", REFUSED), answering("grid")),
-    "Twilio is busy": Outage("smtp", all_but_email, answering("texts"), TEXTED, "SMS is not getting through"),
+    "Twilio is busy": Outage("smtp", all_but_email, answering("texts"), TEXTED, "SMS isn't getting through"),
     "a fallback takes over": Outage(
         "smtp", mended=Providers.start_relay, late=frozenset(), fallback="sendgrid"
     ),
