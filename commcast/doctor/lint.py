@@ -34,9 +34,10 @@ from commcast.incidents.schema import IncidentFile, check_shape
 from commcast.incidents.unfold import ReleasedAt
 from commcast.ledger.releases import read_releases, release_times, released_facts
 from commcast.ledger.store import ledger_path, open_copy
-from commcast.model.incident import Channel, Incident, Recipient, Status
+from commcast.model.incident import SENTENCES, Channel, Incident, Recipient, Status
 from commcast.model.release import changed
 from commcast.model.times import write_instant
+from commcast.model.translation import translation_warnings
 from commcast.plan.cadence import lateness_faults, promises
 from commcast.plan.notices import audiences_of
 from commcast.recipients.formats import SUFFIXES, check_list
@@ -286,11 +287,12 @@ def check_words(
                     with findings.noting():
                         is_too_long |= trial.render(incident, audience, channel, sample)
         findings.warnings.extend(word_warnings(incident, is_too_long=is_too_long))
+        findings.warnings.extend(translation_warnings(incident))
     findings.checked["templates"] += len(trial.by_digest)
 
 
 # What an update need not say.
-_OPTIONAL = ("scope", "action", "nothing_new", "internal", "fixed", "remains", "if_it_persists", "because")
+_OPTIONAL = (*(key for key in SENTENCES if key not in {"issue", "resolution", "short"}), "internal")
 
 
 def _made_up(config: Config) -> dict[str, list[Incident]]:

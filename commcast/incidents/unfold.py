@@ -27,6 +27,7 @@ from commcast.model.incident import (
     Timeframe,
     Update,
     Window,
+    needed_at,
 )
 from commcast.model.times import is_clock_time, parse_instant, parse_promise, parse_timeframe
 
@@ -343,8 +344,7 @@ class Unfolding:
             self.said.values.pop("short", None)
         for key in entry.model_fields_set.intersection((*_OF_THE_FILE, *_SAID_AFRESH, "urgent")):
             self.said.values[key] = getattr(entry, key)
-        needed = ("issue",) if status is Status.INVESTIGATING else ("issue", "resolution")
-        for key in needed if afresh and ("updates",) not in self.spoiled else ():
+        for key in needed_at(status) if afresh and ("updates",) not in self.spoiled else ():
             if getattr(entry, key) is None and (*loc, key) not in self.spoiled:
                 why = "the first update needs it" if number == 1 else "it is needed again after an end"
                 self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])

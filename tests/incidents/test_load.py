@@ -31,10 +31,9 @@ from commcast.model.incident import (
     Kind,
     Status,
     View,
-    translated,
-    untranslated,
 )
 from commcast.model.release import digest, facts
+from commcast.model.translation import translated, untranslated
 from tests.support.scenario import LEAST, NOW, create_incident, faults, make_desk, read
 
 EXAMPLE = Path(__file__).parents[2] / "incidents" / "pay7.yaml"
