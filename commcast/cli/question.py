@@ -439,7 +439,9 @@ def _facts(update: Update) -> Iterator[str]:
     for said in (update, *update.words_in_force.values()):  # words for one audience have fewer keys
         for text in (getattr(said, key, None) for key in SENTENCES):
             yield from facts_in(text or "")
-    yield from facts_in(f"{update.offer or ''} {update.link or ''}")
+    translated = (text for words in update.translations_in_force.values() for text in words.values())
+    for text in (update.offer, update.link, *translated):
+        yield from facts_in(text or "")
 
 
 def facts_in(text: str) -> Iterator[str]:

@@ -48,4 +48,5 @@ def translation_warnings(incident: Incident) -> Iterator[Fault]:
     for locale, keys in untranslated(incident, update).items():
         what = f"readers of {locale} get {', '.join(keys)} in the language of the file"
         remedy = f"write translations: {{{locale}: {{{keys[-1]}: …}}}}"
+        remedy += " at the top of the file" if keys == ("title",) else ""
         yield Fault(incident.path, update.line, 0, what, remedy)

@@ -87,6 +87,7 @@ def says(update: Update, wrong: str) -> bool:
     """Return whether any text of an update contains `wrong`."""
     texts = [getattr(update, key) for key in {*_WORDS, *_OF_AN_END}]
     texts += [text for words in update.words_in_force.values() for text in words.model_dump().values()]
+    texts += [text for words in update.translations_in_force.values() for text in words.values()]
     return any(holds(text, wrong) for text in texts if text)
 
 
@@ -110,8 +111,16 @@ def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
             name: {key: fixed(text) for key, text in words.model_dump().items() if text}
             for name, words in update.words_in_force.items()
         }
-    same = {key for key in SENTENCES if key in keys and keys[key] == getattr(update, key)}
-    held = update.translations_in_force.items()
-    repeated = {tag: {key: each[key] for key in each if key in same} for tag, each in held}
-    # A sentence that is put right has no translation until somebody writes it.
-    return keys | {"translations": found} if (found := {t: w for t, w in repeated.items() if w}) else keys
+    # What is put right has no translation until somebody writes one; a translation may itself be wrong.
+    repeated = {key for key in SENTENCES if key in keys and keys[key] == getattr(update, key)}
+    translations = {
+        tag: {
+            k: fixed(text)
+            for k, text in each.items()
+            if k in repeated or (k not in keys and holds(text, wrong))
+        }
+        for tag, each in update.translations_in_force.items()
+    }
+    if found := {tag: each for tag, each in translations.items() if each}:
+        keys["translations"] = found
+    return keys
