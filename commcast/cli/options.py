@@ -65,46 +65,16 @@ _WORDS_OF_KEYS = tomllib.loads(Path(__file__).with_name("words_of_keys.toml").re
 _HELP_OF_KEYS: Mapping[str, str] = _WORDS_OF_KEYS["option"]
 # Keys with an option --no-… that takes back what is carried forward.
 TAKEN_BACK = (
-    *(
-        "scope",
-        "works",
-        "data",
-        "action",
-        "short",
-        "link",
-        "urgent",
-        "offer",
-        "affected",
-        "audiences",
-        "owner",
-    ),
+    *("scope", "works", "data", "action", "short", "link", "urgent", "offer"),
+    *("affected", "audiences", "owner"),
 )
 # In the order in which a person reads an update; internal words last.
 _UPDATE_KEYS = (
     *("status", "expected_at", "window", "because", "severity", "affected", "audiences", "owner", "ended"),
     *("urgent", "issue", "cause", "fixed", "resolution", "timeframe", "confidence", "scope", "works", "data"),
-    *(
-        "action",
-        "short",
-        "link",
-        "nothing_new",
-        "remains",
-        "if_it_persists",
-        "change",
-        "merged_into",
-        "check_in",
-    ),
-    *(
-        "next_update",
-        "corrects",
-        "wrong",
-        "right",
-        "for",
-        "translations",
-        "offer",
-        "offer_public",
-        "internal",
-    ),
+    *("action", "short", "link", "nothing_new", "remains", "if_it_persists", "change"),
+    *("merged_into", "check_in", "next_update", "corrects", "wrong", "right", "for", "translations"),
+    *("offer", "offer_public", "internal"),
 )
 _NAMED_OTHERWISE = {
     "title": "TITLE",

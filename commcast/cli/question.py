@@ -214,14 +214,8 @@ def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iter
 
 
 _QUOTED = ("scope", "works", "data", "action", "short", "link", "offer")
-_CARRIED = (
-    "issue",
-    "resolution",
-    "timeframe",
-    *_QUOTED,
-    "affected",
-    "audiences",
-)  # of those not quoted, readers notice themselves that it is out of date
+# Of those that are not quoted readers notice themselves that they are out of date.
+_CARRIED = ("issue", "resolution", "timeframe", *_QUOTED, "affected", "audiences")
 
 
 def _carried(incident: Incident) -> Iterator[str]:

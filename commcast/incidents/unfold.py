@@ -230,18 +230,15 @@ class Unfolding:
             merged_into=entry.merged_into,
             check_in=tuple(entry.check_in or ()),
             **{key: bool(said.get(key)) for key in ("urgent", "offer_public")},
-            **{
-                key: said.get(key)
-                for key in ("severity", "owner", "backup", "scope", "works", "data", "link")
-            },
+            **{key: said.get(key) for key in ("severity", "owner", "backup")},
+            **{key: said.get(key) for key in ("scope", "works", "data", "link")},
             **{key: getattr(entry, key) for key in _AS_WRITTEN},
         )
         for tag, key in ((tag, key) for tag, each in update.translations.items() for key in each):
             if not getattr(update, key):
                 what = f"translations: {tag} has {key}, which this update does not say"
-                self._fault(
-                    (*loc, "translations", tag, key), what, f"write {key}, or remove the line", key=True
-                )
+                remedy = f"write {key}, or remove the line"
+                self._fault((*loc, "translations", tag, key), what, remedy, key=True)
         return update
 
     def _offer(self, loc: Loc, entry: UpdateEntry) -> tuple[str | None, str]:
@@ -359,17 +356,9 @@ class Unfolding:
         if anew & SHORT_OF:
             anew.add("short")
         if status in END_STATUSES:
-            anew |= {"resolution", "action", "short"} | (
-                {"issue"} if status in _OVER and entry.fixed else set()
-            )
+            anew |= {"resolution", "action", "short", *(["issue"] if status in _OVER and entry.fixed else [])}
         if self.said.ended and status is Status.REOPENED:
             anew.update(_SAID_AFRESH)
-        if status in _OVER and not entry.issue:  # then readers get `fixed` as the issue
-            fixed = {tag: (each or {}).get("fixed") for tag, each in translations.items()}
-            translations = {
-                tag: each if fixed[tag] is None else {"issue": fixed[tag], **(each or {})}
-                for tag, each in translations.items()
-            }
         self.said.words = _in_force(self.said.words, words, anew)
         self.said.translations = _in_force(self.said.translations, translations, anew)
 

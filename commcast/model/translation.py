@@ -24,6 +24,8 @@ def translated(
     """
     special = (update.words_in_force.get(audience) or AudienceWords()).model_dump(exclude_none=True)
     said = in_locale(update.translations_in_force, locale)
+    if "fixed" in said and update.issue == update.fixed:
+        said = {"issue": said["fixed"], **said}
     words = {key: special.get(key) or said.get(key) or getattr(update, key) for key in SENTENCES}
     # The short form is one of the general words, and no translation of it stands for those that are there.
     if special or ("short" not in said and SHORT_OF & said.keys()):

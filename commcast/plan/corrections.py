@@ -113,14 +113,8 @@ def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
         }
     # What is put right has no translation until somebody writes one; a translation may itself be wrong.
     repeated = {key for key in SENTENCES if key in keys and keys[key] == getattr(update, key)}
-    translations = {
-        tag: {
-            k: fixed(text)
-            for k, text in each.items()
-            if k in repeated or (k not in keys and holds(text, wrong))
-        }
-        for tag, each in update.translations_in_force.items()
-    }
-    if found := {tag: each for tag, each in translations.items() if each}:
-        keys["translations"] = found
+    for tag, each in update.translations_in_force.items():
+        holding = {key for key, text in each.items() if key not in keys and holds(text, wrong)}
+        if kept := {key: fixed(text) for key, text in each.items() if key in repeated | holding}:
+            keys.setdefault("translations", {})[tag] = kept
     return keys

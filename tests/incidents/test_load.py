@@ -686,7 +686,7 @@ def test_words_for_an_audience_end_with_the_incident_and_change_no_digest(desk: 
         ("    translations: {de: ~}\n", "title", "action"),
         ("    translations: ~\n", "title", ""),
         ("    status: resolved\n    fixed: All works.\n", "title", ""),
-        ("    status: resolved\n    fixed: x\n    translations: {de: {fixed: x}}\n", "title issue fixed", ""),
+        ("    status: resolved\n    fixed: x\n    translations: {de: {fixed: x}}\n", "title fixed", ""),
         (
             "    nothing_new: x\n    translations: {de: {nothing_new: x}}\n  - nothing_new: y\n",
             *("title issue resolution action", "action"),
@@ -711,6 +711,11 @@ def test_a_translation_holds_until_its_sentence_is_written_anew(
         ("", "customers", "fr", "Some payments fail. | Wait.", "title issue resolution action"),
         ("    action: Call.\n", "customers", "de-AT", "Karten gehen nicht. | Call.", "action"),
         ("    action: none\n", "customers", "de", "Karten gehen nicht. | none", ""),
+        # At the end what was done stands for the issue.
+        (
+            "    status: resolved\n    fixed: x\n    translations: {de: {fixed: Behoben.}}\n",
+            *("customers", "de", "Behoben. | None", ""),
+        ),
         # Own words go before a translation of the general ones.
         ("    for: {executives: {issue: Revenue.}}\n", "executives", "de", "Revenue. | Warten.", "issue"),
     ],

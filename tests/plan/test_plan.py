@@ -314,12 +314,8 @@ def test_a_plain_text_goes_to_those_whose_words_were_wrong_and_to_newcomers() ->
 def test_a_correction_keeps_what_is_translated_of_what_it_repeats() -> None:
     """What is put right has no translation until somebody writes one: the old one is as wrong."""
     german = {"de": {"issue": "3 Stunden.", "fixed": "Weg.", "cause": "Ein Release."}}
-    said = {
-        "fixed": "It works.",
-        "cause": "A release.",
-        "works": "Transfers.",
-        "translations_in_force": german,
-    }
+    said: dict[str, Any] = {"fixed": "It works.", "cause": "A release.", "works": "Transfers."}
+    said["translations_in_force"] = german
     keys = corrections.corrected(update(S.RESOLVED, **said), "3 hours", "2 hours")
     assert keys["translations"] == {"de": {"fixed": "Weg.", "cause": "Ein Release."}}
     assert (keys["issue"], keys["cause"], "works" in keys) == ("It takes 2 hours.", "A release.", False)
