@@ -24,7 +24,7 @@ from commcast.cli.release import send_written
 from commcast.cli.session import Place, desk_now
 from commcast.cli.verbs import append_and_send, ask_for, find_open, refuse_over, typed_words
 from commcast.errors import InputError, LedgerError
-from commcast.model.incident import goes_back
+from commcast.model.incident import goes_back, needed_at
 from commcast.model.times import parse_timeframe
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 # In the order in which they appear in a file.
 _TOP_KEYS = (
-    *("id", "title", "kind", "severity", "started", "window", "affected", "audiences"),
+    *("id", "title", "translations", "kind", "severity", "started", "window", "affected", "audiences"),
     *("owner", "backup"),
 )
-NEEDED = ("issue", "resolution", "timeframe")
+ASKED_FOR = ("issue", "resolution", "timeframe")  # at a terminal, also what may be left out
 _TRIES = 20  # other people may take the same id at the same moment
 
 
 @verb(
-    "severity issue resolution timeframe confidence scope action short status affected audiences owner "
-    "next_update because internal expected_at started ended id edit"
+    "severity issue resolution timeframe confidence scope works data action short link cause offer status "
+    "affected audiences owner next_update because internal expected_at started ended id edit"
 )
 def declare(
     said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name (payments).")] = None
@@ -124,8 +124,10 @@ def completed(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") 
     first = data["updates"][0]
     planned = data.get("kind") == "maintenance"
     missing = [key for key in ("title", "severity", *(["window"] if planned else [])) if key not in data]
-    missing += [key for key in (NEEDED[:2] if planned else NEEDED) if key not in first]
-    if missing and not prompt.at_terminal():
+    needed = [*missing, *needed_at(first.get("status") or ("scheduled" if planned else "investigating"))]
+    asks = prompt.at_terminal()
+    missing += [key for key in (ASKED_FOR[: 3 - planned] if asks else needed) if key not in {**first, **data}]
+    if missing and not asks:
         error = missing_options(missing, planned=planned)
         if hint:
             error.add_note(hint)
@@ -135,9 +137,10 @@ def completed(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") 
         say(f"{hint}\n{opening}" if hint else opening)
     for key in missing:
         # An editor shows an empty value to fill in.
-        answer = _asked(desk, key, planned=planned) if asked else ""
-        (data if key in _TOP_KEYS else first)[key] = answer
-    if asked and "timeframe" in missing and "expected_at" not in {**data, **first}:
+        answer = _asked(desk, key, planned=planned, is_needed=key in needed) if asked else ""
+        if answer or not asked:
+            (data if key in _TOP_KEYS else first)[key] = answer
+    if asked and "timeframe" in missing and first.get("timeframe") and "expected_at" not in {**data, **first}:
         first["timeframe"] = clock_times.with_its_date(desk, first["timeframe"])
     data["updates"][0] = update_entry(first) | first
     return _ordered(data)
@@ -147,9 +150,9 @@ def _ordered(data: dict[str, Any]) -> dict[str, Any]:
     return {key: data[key] for key in _TOP_KEYS if key in data} | data
 
 
-def _asked(desk: Desk, key: str, *, planned: bool) -> Any:
+def _asked(desk: Desk, key: str, *, planned: bool, is_needed: bool) -> Any:
     """Return what a person typed for a key, as an incident file holds it."""
-    answer = ask_for(key, answer_check(desk, key), planned=planned)
+    answer = ask_for(key, answer_check(desk, key), planned=planned, is_needed=is_needed)
     if key == "window":
         return clock_times.written(clock_times.read_window(desk, answer))
     return int(answer) if key == "severity" else answer
@@ -259,8 +262,8 @@ _OWN_VERBS = {
 
 
 @verb(
-    "incident status issue resolution timeframe confidence scope action short nothing_new expected_at "
-    "next_update because severity affected audiences owner internal edit"
+    "incident status issue resolution timeframe confidence scope works data action short link nothing_new "
+    "cause offer expected_at next_update because severity affected audiences owner internal edit"
 )
 def update(said: VerbInput) -> None:
     """Post an update; fields you omit are carried forward.

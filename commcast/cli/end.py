@@ -9,19 +9,22 @@ import typer
 
 from commcast.cli import prompt, verbs
 from commcast.cli.clock_times import with_dates
-from commcast.cli.declare import NEEDED, answer_check
+from commcast.cli.declare import ASKED_FOR, answer_check
 from commcast.cli.options import VerbInput, missing_options, refuse, verb
 from commcast.cli.output import say
 from commcast.cli.session import Place, desk_now, ledger_if_any, ledger_of, no_incident
 from commcast.errors import DecisionNeeded
-from commcast.model.incident import Status, over_since
+from commcast.model.incident import Status, needed_at, over_since
 from commcast.model.times import parse_instant, spoken_duration, write_instant
 
 if TYPE_CHECKING:
     from commcast.model.incident import Incident
 
 
-@verb("incident fixed remains if_it_persists ended resolution check_in internal edit")
+@verb(
+    "incident fixed cause remains if_it_persists change works data link offer ended resolution check_in "
+    "internal edit"
+)
 def resolve(said: VerbInput) -> None:
     """Say that it is over, to everybody who was told that it began.
 
@@ -58,22 +61,28 @@ def retract(said: VerbInput) -> None:
 
 
 @verb(
-    "incident issue resolution timeframe confidence scope action short severity next_update because internal",
+    "incident issue resolution timeframe confidence scope works data action short link offer severity "
+    "next_update because internal",
     incident="The incident's id; may be left out when only one is over.",
 )
 def reopen(said: VerbInput) -> None:
     """Say that it is not over after all, with what is seen and done now.
 
-    Nothing is carried forward from before the end: issue, resolution and timeframe are needed again.
+    Nothing is carried forward from before the end: issue and resolution are needed again.
 
     Example: commcast reopen pay7 --issue "Cards are refused again." --resolution
     "We look into it." --timeframe unknown
     """
     place = _find_over(said)
-    missing = [key for key in NEEDED if key not in said.keys]
-    if missing and not prompt.at_terminal():
+    needed, asks = needed_at("reopened"), prompt.at_terminal()
+    missing = [key for key in (ASKED_FOR if asks else needed) if key not in said.keys]
+    if missing and not asks:
         raise missing_options(missing)
-    typed = {key: verbs.ask_for(key, answer_check(place.desk, key)) for key in missing}
+    typed = {
+        key: answer
+        for key in missing
+        if (answer := verbs.ask_for(key, answer_check(place.desk, key), is_needed=key in needed))
+    }
     verbs.append_and_send(place, said, typed | {"status": "reopened"})
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 DEFAULT_SEVERITY = 2  # customers are told of it, and of its end even if nobody writes
 
 
-@verb("window severity issue resolution scope action short affected audiences owner internal id edit")
+@verb(
+    "window severity urgent issue resolution scope works data action short link affected audiences owner "
+    "internal id edit"
+)
 def schedule(
     said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name.")] = None
 ) -> None:
@@ -42,7 +45,7 @@ def schedule(
     begin(desk, completed(desk, data, asked=not said.edit), said, partial(clock_times.check_new, desk))
 
 
-@verb("incident issue resolution scope action short next_update internal edit")
+@verb("incident issue resolution scope works data action short link next_update internal edit")
 def start(said: VerbInput) -> None:
     """Say that the planned work has begun.
 
@@ -61,7 +64,7 @@ def start(said: VerbInput) -> None:
     append_and_send(place, said, {"status": "in_progress"})
 
 
-@verb("incident because issue resolution scope action short next_update internal edit")
+@verb("incident because issue resolution scope works data action short link next_update internal edit")
 def extend(
     said: VerbInput,
     until: Annotated[str | None, text_option("The new end: 05:00, or 2026-12-05 05:00.")] = None,
@@ -78,7 +81,7 @@ def extend(
     append_and_send(place, said, {"status": "extended", "window": written(window)})
 
 
-@verb("incident window because issue resolution scope action short internal edit")
+@verb("incident window urgent because issue resolution scope works data action short link internal edit")
 def reschedule(said: VerbInput) -> None:
     """Move planned work to another time; calendars and reminders move with it.
 
@@ -95,7 +98,7 @@ def reschedule(said: VerbInput) -> None:
     append_and_send(place, said, {"status": "rescheduled", "window": written(found)})
 
 
-@verb("incident fixed remains if_it_persists ended internal edit")
+@verb("incident fixed remains if_it_persists data link ended internal edit")
 def complete(said: VerbInput) -> None:
     """Say that the work is done, and what remains.
 

@@ -64,14 +64,17 @@ _WORDS_OF_KEYS = tomllib.loads(Path(__file__).with_name("words_of_keys.toml").re
 # What --help says of the options of a verb that fill a key of the incident file, by that key.
 _HELP_OF_KEYS: Mapping[str, str] = _WORDS_OF_KEYS["option"]
 # Keys with an option --no-… that takes back what is carried forward.
-TAKEN_BACK = ("scope", "action", "short", "affected", "audiences", "owner")
+TAKEN_BACK = (
+    *("scope", "works", "data", "action", "short", "link", "urgent", "offer"),
+    *("affected", "audiences", "owner"),
+)
 # In the order in which a person reads an update; internal words last.
 _UPDATE_KEYS = (
     *("status", "expected_at", "window", "because", "severity", "affected", "audiences", "owner", "ended"),
-    *("issue", "fixed", "resolution"),
-    *("timeframe", "confidence", "scope", "action", "short", "nothing_new", "remains", "if_it_persists"),
-    *("merged_into", "check_in", "next_update", "corrects", "wrong", "right", "for"),
-    "internal",
+    *("urgent", "issue", "cause", "fixed", "resolution", "timeframe", "confidence", "scope", "works", "data"),
+    *("action", "short", "link", "nothing_new", "remains", "if_it_persists", "change"),
+    *("merged_into", "check_in", "next_update", "corrects", "wrong", "right", "for", "translations"),
+    *("offer", "offer_public", "internal"),
 )
 _NAMED_OTHERWISE = {
     "title": "TITLE",
@@ -84,7 +87,7 @@ _NAMED_OTHERWISE = {
 OPTION_OF = {
     key: _NAMED_OTHERWISE.get(key, f"--{key.replace('_', '-')}")
     for key in ("title", "id", "started", *_UPDATE_KEYS)
-    if key not in {"corrects", "for"}
+    if key not in {"corrects", "for", "translations", "offer_public"}
 }
 
 
@@ -98,6 +101,8 @@ def _of_key(key: str, help: str) -> Any:
         help = f"{help} {_NO[key]} takes it back."
     if key == "severity":
         return Annotated[int | None, _option(help, parser=_severity, metavar="1-4")]
+    if key == "urgent":
+        return Annotated[bool | None, _option(help, "--urgent")]
     if key in {"audiences", "check_in"}:
         return Annotated[list[str] | None, _option(help, OPTION_OF[key])]
     return Annotated[str | None, text_option(help, OPTION_OF[key])]
@@ -218,17 +223,21 @@ def written_keys(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     keys = dict(parameters)
     tilde = ("~", str(Path("~").expanduser()))  # what a shell makes of ~ without quotes
-    back = {key for key in TAKEN_BACK if keys.get(f"no_{key}") or "".join(keys.get(key) or ()) in tilde}
+    back = {key for key in TAKEN_BACK if keys.get(f"no_{key}") or _typed(keys.get(key)) in tilde}
     if both := [key for key in back if keys.get(f"no_{key}") and keys.get(key)]:
         refuse(OPTION_OF[both[0]], "is written and taken back", f"leave out {_NO[both[0]]}")
     if isinstance(keys.get("affected"), str):
         keys["affected"] = [part.strip() for part in keys["affected"].split(",") if part.strip()]
     keys = {key: value for key, value in keys.items() if key in OPTION_OF and value not in (None, [], ())}
-    texts = {key: "".join(value) if isinstance(value, list) else str(value) for key, value in keys.items()}
+    texts = {key: _typed(value) for key, value in keys.items()}
     if no_text := [key for key, text in texts.items() if _UNDECODED.search(text)]:
         what, remedy = "holds bytes that are not text", "write it in UTF-8, or in an editor with --edit"
         raise InputError(Fault("", 0, 0, f"{OPTION_OF[key]} {what}", remedy) for key in no_text)
     return keys | dict.fromkeys(back)
+
+
+def _typed(value: Any) -> str:
+    return "".join(value) if isinstance(value, list) else str(value)
 
 
 def update_entry(keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from commcast.cli.present import other_stories
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
 from commcast.model.incident import SENTENCES, goes_back
 from commcast.model.times import short_duration
+from commcast.model.translation import translation_warnings
 from commcast.plan.reasons import HELD_BACK
 
 if TYPE_CHECKING:
@@ -212,8 +213,9 @@ def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iter
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
 
 
-_CARRIED = ("issue", "resolution", "timeframe", "scope", "action", "short", "affected", "audiences")
-_QUOTED = ("scope", "action", "short")  # of the rest readers notice themselves that it is out of date
+_QUOTED = ("scope", "works", "data", "action", "short", "link", "offer")
+# Of those that are not quoted readers notice themselves that they are out of date.
+_CARRIED = ("issue", "resolution", "timeframe", *_QUOTED, "affected", "audiences")
 
 
 def _carried(incident: Incident) -> Iterator[str]:
@@ -318,7 +320,8 @@ def word_warnings(plan: Plan, tally: Tally) -> Iterator[str]:
 
     samples = [each.sample for notice in tally.notices for each in notice.audiences.values() if each.sample]
     is_too_long = any(getattr(each.content, "is_shortened", False) for each in samples)
-    yield from (f"Warning: {each}" for each in found_in(plan.incident, is_too_long=is_too_long))
+    found = [*found_in(plan.incident, is_too_long=is_too_long), *translation_warnings(plan.incident)]
+    yield from (f"Warning: {each}" for each in found)
 
 
 def reader_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
@@ -430,6 +433,9 @@ def _facts(update: Update) -> Iterator[str]:
     for said in (update, *update.words_in_force.values()):  # words for one audience have fewer keys
         for text in (getattr(said, key, None) for key in SENTENCES):
             yield from facts_in(text or "")
+    translated = (text for words in update.translations_in_force.values() for text in words.values())
+    for text in (update.offer, update.link, *translated):
+        yield from facts_in(text or "")
 
 
 def facts_in(text: str) -> Iterator[str]:

@@ -116,10 +116,11 @@ def typed_words(said: VerbInput, key: str, *, planned: bool = False) -> dict[str
     return {key: ask_for(key, planned=planned)}
 
 
-def ask_for(key: str, check: prompt.Check = str, *, planned: bool = False) -> str:
-    """Return what a person types for a key of the incident file, once `check` takes it."""
+def ask_for(key: str, check: prompt.Check = str, *, planned: bool = False, is_needed: bool = True) -> str:
+    """Return what a person types for a key of the incident file, once `check` takes it; "" if not needed."""
     name = key.replace("_", " ").capitalize()
-    return prompt.ask_until_good(f"{name} ({meaning(key, planned=planned)}):", check)
+    how = meaning(key, planned=planned) + ("" if is_needed else "; Enter leaves it out")
+    return prompt.ask_until_good(f"{name} ({how}):", check, is_needed=is_needed)
 
 
 def append_and_send(place: Place, said: VerbInput, more: Mapping[str, Any] | None = None) -> NoReturn:
@@ -205,7 +206,7 @@ def _edited(entry: dict[str, Any]) -> dict[str, Any]:
     from commcast.incidents.yaml import parse
     from commcast.incidents.yaml_lines import lines_of
 
-    shown = entry or {"status": "", "issue": "", "resolution": "", "timeframe": ""}
+    shown = entry or dict.fromkeys(("status", "issue", "resolution", "timeframe", "works", "action"), "")
     hint = "# Lines left empty are carried forward; ~ takes back what was."
     document = parse(prompt.edited("\n".join([hint, *lines_of(shown, 0), ""])), "the edited text")
     data = document.data

@@ -36,6 +36,7 @@ from commcast.ledger.store import ledger_path, open_copy
 from commcast.model.incident import Channel, Incident, Recipient
 from commcast.model.release import changed
 from commcast.model.times import write_instant
+from commcast.model.translation import translation_warnings
 from commcast.plan.cadence import lateness_faults
 from commcast.plan.notices import audiences_of
 from commcast.recipients.formats import SUFFIXES, check_list
@@ -290,4 +291,5 @@ def check_words(
                         content = trial.render(incident, audience, channel, sample)
                         is_too_long |= getattr(content, "is_shortened", False)
         findings.warnings.extend(word_warnings(incident, is_too_long=is_too_long))
+        findings.warnings.extend(translation_warnings(incident))
     findings.checked["templates"] += len(trial.by_digest)

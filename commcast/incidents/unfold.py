@@ -27,6 +27,7 @@ from commcast.model.incident import (
     Timeframe,
     Update,
     Window,
+    needed_at,
 )
 from commcast.model.times import is_clock_time, parse_instant, parse_promise, parse_timeframe
 
@@ -229,18 +230,15 @@ class Unfolding:
             merged_into=entry.merged_into,
             check_in=tuple(entry.check_in or ()),
             **{key: bool(said.get(key)) for key in ("urgent", "offer_public")},
-            **{
-                key: said.get(key)
-                for key in ("severity", "owner", "backup", "scope", "works", "data", "link")
-            },
+            **{key: said.get(key) for key in ("severity", "owner", "backup")},
+            **{key: said.get(key) for key in ("scope", "works", "data", "link")},
             **{key: getattr(entry, key) for key in _AS_WRITTEN},
         )
         for tag, key in ((tag, key) for tag, each in update.translations.items() for key in each):
             if not getattr(update, key):
                 what = f"translations: {tag} has {key}, which this update does not say"
-                self._fault(
-                    (*loc, "translations", tag, key), what, f"write {key}, or remove the line", key=True
-                )
+                remedy = f"write {key}, or remove the line"
+                self._fault((*loc, "translations", tag, key), what, remedy, key=True)
         return update
 
     def _offer(self, loc: Loc, entry: UpdateEntry) -> tuple[str | None, str]:
@@ -343,8 +341,7 @@ class Unfolding:
             self.said.values.pop("short", None)
         for key in entry.model_fields_set.intersection((*_OF_THE_FILE, *_SAID_AFRESH, "urgent")):
             self.said.values[key] = getattr(entry, key)
-        needed = ("issue",) if status is Status.INVESTIGATING else ("issue", "resolution")
-        for key in needed if afresh and ("updates",) not in self.spoiled else ():
+        for key in needed_at(status) if afresh and ("updates",) not in self.spoiled else ():
             if getattr(entry, key) is None and (*loc, key) not in self.spoiled:
                 why = "the first update needs it" if number == 1 else "it is needed again after an end"
                 self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])
@@ -359,17 +356,9 @@ class Unfolding:
         if anew & SHORT_OF:
             anew.add("short")
         if status in END_STATUSES:
-            anew |= {"resolution", "action", "short"} | (
-                {"issue"} if status in _OVER and entry.fixed else set()
-            )
+            anew |= {"resolution", "action", "short", *(["issue"] if status in _OVER and entry.fixed else [])}
         if self.said.ended and status is Status.REOPENED:
             anew.update(_SAID_AFRESH)
-        if status in _OVER and not entry.issue:  # then readers get `fixed` as the issue
-            fixed = {tag: (each or {}).get("fixed") for tag, each in translations.items()}
-            translations = {
-                tag: each if fixed[tag] is None else {"issue": fixed[tag], **(each or {})}
-                for tag, each in translations.items()
-            }
         self.said.words = _in_force(self.said.words, words, anew)
         self.said.translations = _in_force(self.said.translations, translations, anew)
 

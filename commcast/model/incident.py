@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import chain, pairwise
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Annotated, NamedTuple, Protocol
 
@@ -129,8 +129,6 @@ SENTENCES = (
     *("cause", "fixed", "remains", "if_it_persists", "change", "because"),
 )
 SHORT_OF = frozenset(("issue", "scope", "action"))  # what `short` stands for in texts
-# An `action` and a `scope` that are no sentences: readers need to do nothing; nobody knows yet.
-LITERAL = {"action": "none", "scope": "unknown"}
 
 
 class Update(_Frozen):
@@ -259,33 +257,9 @@ class Incident(_Frozen):
         return self.updates[number - 1]
 
 
-def translated(
-    incident: Incident, update: Update, audience: str, locale: str
-) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Return an update's sentences for the readers of an audience in a locale, and which are not translated.
-
-    de-AT takes from de what it lacks. `locale` is "" for readers of the file's own language. What is written
-    for the audience (`for:`) has no translation, and goes before one of the general words. The second part
-    may name "title".
-    """
-    special = (update.words_in_force.get(audience) or AudienceWords()).model_dump(exclude_none=True)
-    said = in_locale(update.translations_in_force, locale)
-    words = {key: special.get(key) or said.get(key) or getattr(update, key) for key in SENTENCES}
-    # The short form is one of the general words, and no translation of it stands for those that are there.
-    if special or ("short" not in said and SHORT_OF & said.keys()):
-        words["short"] = None
-    kept = [key for key, text in words.items() if text and (key in special or key not in said)]
-    kept = [key for key in kept if words[key] != LITERAL.get(key)]
-    title = [] if incident.title_in(locale, update) else ["title"]
-    return words, tuple([*title, *kept] if locale else ())
-
-
-def untranslated(incident: Incident, update: Update) -> dict[str, tuple[str, ...]]:
-    """Return by locale, of those that the file is translated to, what its readers get in its own language."""
-    said = [each.translations for each in incident.updates[: update.number]]
-    locales = dict.fromkeys(chain(incident.translations, *said))
-    found = {locale: translated(incident, update, "", locale)[1] for locale in locales}
-    return {locale: keys for locale, keys in found.items() if keys}
+def needed_at(status: str) -> tuple[str, ...]:
+    """Return the sentences that a first update, or one after an end, must have."""
+    return ("issue",) if status == Status.INVESTIGATING else ("issue", "resolution")
 
 
 class _Dated(Protocol):

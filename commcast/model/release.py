@@ -27,19 +27,8 @@ _NOT_PUBLISHED = {
 
 # Keys of later versions: if empty they do not change the digest, so that older releases still match.
 _SINCE_PROMISES = {
-    *(
-        "corrects",
-        "wrong",
-        "right",
-        "expected_at",
-        "merged_into",
-        "check_in",
-        "short",
-        "works",
-        "data",
-        "link",
-    ),
-    *("cause", "change", "urgent", "offer", "offer_name", "offer_public", "translations"),
+    *("corrects", "wrong", "right", "expected_at", "merged_into", "check_in", "short", "works", "data"),
+    *("link", "cause", "change", "urgent", "offer", "offer_name", "offer_public", "translations"),
 }
 
 _PUBLISHED_OF_INCIDENT = ("title", "kind", "started")

@@ -9,14 +9,20 @@ from functools import partial
 from typing import Any
 
 from commcast.model.history import History, ReaderHistory
-from commcast.model.incident import Incident, Update
+from commcast.model.incident import SENTENCES, Incident, Update
 from commcast.model.text import holds, put_right
 from commcast.plan import reasons
 from commcast.plan.notices import Notice, NoticeKind
 
 # Texts that an update may repeat. What it omits is carried forward, except the texts of an end.
-_WORDS = ("issue", "resolution", "scope", "action", "short", "nothing_new", "internal")
-_OF_AN_END = ("resolution", "action", "fixed", "remains", "if_it_persists", "because", "merged_into")
+_WORDS = (
+    *("issue", "resolution", "scope", "works", "data", "action", "short", "cause", "nothing_new", "offer"),
+    "internal",
+)
+_OF_AN_END = (
+    *("resolution", "action", "cause", "fixed", "remains", "if_it_persists", "change", "because"),
+    "merged_into",
+)
 
 
 def correcting(incident: Incident, history: History) -> tuple[Update, ...]:
@@ -81,6 +87,7 @@ def says(update: Update, wrong: str) -> bool:
     """Return whether any text of an update contains `wrong`."""
     texts = [getattr(update, key) for key in {*_WORDS, *_OF_AN_END}]
     texts += [text for words in update.words_in_force.values() for text in words.model_dump().values()]
+    texts += [text for words in update.translations_in_force.values() for text in words.values()]
     return any(holds(text, wrong) for text in texts if text)
 
 
@@ -88,7 +95,8 @@ def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
     """Return the keys of a new update that says `right` wherever `update`, the newest, says `wrong`.
 
     Other texts are carried forward. An end carries nothing forward, so it is repeated in full, as are texts
-    for one audience and the short form, which hold only until the sentence they stand for is written anew.
+    for one audience, translations and the short form, which hold only until the sentence they stand for is
+    written anew.
     """
     fixed = partial(put_right, wrong=wrong, right=right)
     texts = {key: text for key in _WORDS if (text := getattr(update, key))}
@@ -103,4 +111,10 @@ def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
             name: {key: fixed(text) for key, text in words.model_dump().items() if text}
             for name, words in update.words_in_force.items()
         }
+    # What is put right has no translation until somebody writes one; a translation may itself be wrong.
+    repeated = {key for key in SENTENCES if key in keys and keys[key] == getattr(update, key)}
+    for tag, each in update.translations_in_force.items():
+        holding = {key for key, text in each.items() if key not in keys and holds(text, wrong)}
+        if kept := {key: fixed(text) for key, text in each.items() if key in repeated | holding}:
+            keys.setdefault("translations", {})[tag] = kept
     return keys

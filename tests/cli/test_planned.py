@@ -68,8 +68,11 @@ def test_work_that_is_moved_twice_and_cancelled_leaves_every_calendar_empty(desk
     """Every mail names the old window and the new one; calendars follow, file by file."""
     assert schedule(desk).exit_code == 0
     refuse(desk, f"reschedule --window '{NIGHT}' --yes", "this is already the window")
-    succeed(desk, f"reschedule --window '{DAY} 03:00/05:00'", f"reschedule --window '{DAY} 22:00/01:00'")
+    succeed(
+        desk, f"reschedule --urgent --window '{DAY} 03:00/05:00'", f"reschedule --window '{DAY} 22:00/01:00'"
+    )
     succeed(desk, "cancel --because 'The hardware came damaged.'")
+    assert "    urgent: true\n" in (desk / "incidents" / "database1.yaml").read_text()
     readers = {name.split("-", 1)[1].removesuffix(".eml") for name in outbox(desk) if name.endswith(".eml")}
     assert len(readers) == 6
     for name in readers:

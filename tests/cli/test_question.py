@@ -249,6 +249,19 @@ def test_a_text_too_long_for_its_sentences_says_the_title_and_stops_no_email(des
     )
 
 
+def test_what_is_not_translated_is_said_before_it_is_sent(desk: Path) -> None:
+    declare(desk, "--id", "card1", "--works", "Transfers.", "--link", "https://acme.example/1", "--yes")
+    file = desk / "incidents" / "card1.yaml"
+    german = "    translations: {de: {issue: Karten., resolution: Wir rollen.}}\n"
+    file.write_text(file.read_text() + f"  - nothing_new: At 60%.\n{german}")
+    shown = in_one(do(desk, "preview card1").stdout)
+    assert 'works "Transfers" and link "https://acme.example/1".' in shown
+    what = "readers of de get title, works, nothing_new in the language of the file"
+    said = f"incidents/card1.yaml:11: {what}; write translations: {{de: {{nothing_new: …}}}}"
+    assert f"Warning: {said}" in in_one(do(desk, "send card1 --yes").stderr)
+    assert f"warning: {said}" in in_one(do(desk, "lint").stderr)
+
+
 def test_what_is_carried_and_what_is_taken_back_is_said(desk: Path) -> None:
     """A person who writes that all is well should notice that readers are still told to stay away."""
     declare(desk, "--id", "card1", "--action", "Please stay signed out.", "--scope", "EU", "--yes")

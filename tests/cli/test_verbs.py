@@ -75,6 +75,15 @@ ADDED = [
     ("told", "update --nothing-new 'At 60%.' --next 20m", 6, "nothing_new: At 60%. … next_update: 20m"),
     ("told", "update --no-scope --action '~' --no-audience", 6, "audiences: ~ … scope: ~ … action: ~"),
     ("told", f"update --scope {Path.home()}", 6, "scope: ~"),  # a shell's ~
+    (
+        "told",
+        "update --works Transfers. --data Safe. --link https://a.example/x",
+        6,
+        "works: … data: … link: ",
+    ),
+    ("told", "update --no-works --no-link --cause 'A release.'", 6, "cause: A release. … works: ~ … link: ~"),
+    ("told", f"{RESOLVE} --change 'A test.' --offer 'A month.'", 7, "change: A test. … offer: A month."),
+    ("empty", "declare 'Cards fail' --id card1 --severity 1 --issue 'Cards fail.'", 7, "issue: Cards fail."),
     ("told", "update --next 26h --because 'A part comes then.'", 6, "A part comes then. … next_update: 26h"),
     ("told", REDATED, 6, f"by {TOMORROW:%Y-%m-%dT%H:%M}"),
     ("told", f"{RESOLVE} --remains Slips.", 7, "status: resolved … Done. … remains: Slips. … ended: "),
@@ -125,7 +134,7 @@ def test_a_dry_run_shows_all_and_leaves_every_byte(kept: Kept, state: str, comma
 
 
 SEVERITY = "declare Cards --severity"
-NONE_MISSING = "--severity is missing … --issue is missing … --resolution is missing … --timeframe is missing"
+NONE_MISSING = "--severity is missing … --issue is missing"
 NEARLY = "--severity is missing … is not a preset; did you mean: commcast declare payments\n"
 OVER = "card1 is over (resolved); if it is not: commcast reopen card1 --issue"
 JOINED = "card1 is part of sign1; post updates there: commcast update sign1;  … commcast reopen card1"
@@ -135,6 +144,9 @@ REFUSED = [
     ("empty", f"{CARD} --timeframe soon", "--timeframe: 'soon' is not a timeframe"),
     ("empty", f"{CARD} --next 9h", "--next: next_update is later than the cadence"),
     ("empty", f"{CARD} --owner nobody", "--owner: "),
+    ("empty", f"{CARD} --link http://a.example", "--link: is not a secure web address; write https://…"),
+    ("empty", f"{CARD} --offer gift", "--offer: no gift in [offers] of commcast.toml"),
+    ("empty", "declare Cards --severity 1 --issue x --status identified", "--resolution is missing"),
     ("empty", f"{CARD} --started yesterday", "--started: "),
     ("empty", f"{CARD} --started {SOON:%H:%M}", f"--started: {SOON:%H:%M} was last on "),
     ("empty", f"{CARD} --issue 'a\x1b[2Jb'", "--issue: "),
@@ -171,7 +183,7 @@ REFUSED = [
     ("expected", RESOLVE, "commcast cancel db1 … commcast update db1 --status investigating"),
     ("over", "update card1 --issue More.", OVER),
     ("over", "retract card1 --because Wrong.", OVER),
-    ("over", "reopen card1 --issue Again.", "--resolution is missing … --timeframe is missing"),
+    ("over", "reopen card1 --issue Again.", "--resolution is missing"),
     ("told", "retract", "--because is missing"),
     ("draft", RETRACT, "nobody was told of card1; write: commcast discard card1"),
     ("planned draft", "cancel --because Wrong.", "nobody was told of db1; write: commcast discard db1"),

@@ -33,11 +33,10 @@ from commcast.model.incident import (
     Kind,
     Status,
     View,
-    translated,
-    untranslated,
 )
 from commcast.model.release import digest, facts
 from commcast.model.text import measure
+from commcast.model.translation import translated, untranslated
 from tests.support.scenario import LEAST, NOW, create_incident, faults, make_desk, read
 
 EXAMPLE = Path(__file__).parents[2] / "incidents" / "pay7.yaml"
@@ -709,7 +708,7 @@ def test_words_for_an_audience_end_with_the_incident_and_change_no_digest(desk: 
         ("    translations: {de: ~}\n", "title", "action"),
         ("    translations: ~\n", "title", ""),
         ("    status: resolved\n    fixed: All works.\n", "title", ""),
-        ("    status: resolved\n    fixed: x\n    translations: {de: {fixed: x}}\n", "title issue fixed", ""),
+        ("    status: resolved\n    fixed: x\n    translations: {de: {fixed: x}}\n", "title fixed", ""),
         (
             "    nothing_new: x\n    translations: {de: {nothing_new: x}}\n  - nothing_new: y\n",
             *("title issue resolution action", "action"),
@@ -734,6 +733,11 @@ def test_a_translation_holds_until_its_sentence_is_written_anew(
         ("", "customers", "fr", "Some payments fail. | Wait.", "title issue resolution action"),
         ("    action: Call.\n", "customers", "de-AT", "Karten gehen nicht. | Call.", "action"),
         ("    action: none\n", "customers", "de", "Karten gehen nicht. | none", ""),
+        # At the end what was done stands for the issue.
+        (
+            "    status: resolved\n    fixed: x\n    translations: {de: {fixed: Behoben.}}\n",
+            *("customers", "de", "Behoben. | None", ""),
+        ),
         # Own words go before a translation of the general ones.
         ("    for: {executives: {issue: Revenue.}}\n", "executives", "de", "Revenue. | Warten.", "issue"),
     ],

@@ -311,6 +311,21 @@ def test_a_plain_text_goes_to_those_whose_words_were_wrong_and_to_newcomers() ->
         assert (corrections.is_for_others(of, history) == "") == told
 
 
+def test_a_correction_keeps_what_is_translated_of_what_it_repeats() -> None:
+    """What is put right has no translation until somebody writes one: the old one is as wrong."""
+    german = {"de": {"issue": "3 Stunden.", "fixed": "Weg.", "cause": "Ein Release."}}
+    said: dict[str, Any] = {"fixed": "It works.", "cause": "A release.", "works": "Transfers."}
+    said["translations_in_force"] = german
+    keys = corrections.corrected(update(S.RESOLVED, **said), "3 hours", "2 hours")
+    assert keys["translations"] == {"de": {"fixed": "Weg.", "cause": "Ein Release."}}
+    assert (keys["issue"], keys["cause"], "works" in keys) == ("It takes 2 hours.", "A release.", False)
+    assert "translations" not in corrections.corrected(update(**said), "3 hours", "2 hours")
+    assert corrections.corrected(update(**said), "Transfers", "Cards")["works"] == "Cards."
+    of_translation = corrections.corrected(update(**said), "3 Stunden", "2 Stunden")
+    assert of_translation == {"translations": {"de": {"issue": "2 Stunden."}}}
+    assert corrections.says(update(**said), "3 Stunden")
+
+
 def test_a_corrected_end_is_not_told_again_to_who_read_it_right() -> None:
     end = text(number=3, is_end=True, wrong_words=(WRONG._replace(by=3),))
     assert corrections.has_right_words(end, KNOWS._replace(heard=2)) == reasons.RIGHT_END_TOLD
