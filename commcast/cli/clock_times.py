@@ -180,7 +180,7 @@ def check_new(desk: Desk, incident: Incident) -> None:
 
 def check_ahead(desk: Desk, window: Window) -> None:
     if window.start <= desk.now:
-        refuse("--window", f"it has begun already ({_in_words(desk, window)})", "give a start in the future")
+        refuse("--window", f"it has already begun ({_in_words(desk, window)})", "give a start in the future")
 
 
 def say_window(desk: Desk, window: Window) -> None:
@@ -191,7 +191,7 @@ def say_window(desk: Desk, window: Window) -> None:
 def _in_words(desk: Desk, window: Window) -> str:
     zone = desk.config.zone
     offsets = {moment.astimezone(zone).utcoffset() for moment in (window.start, window.end)}
-    changes = ", the clocks change within it" if len(offsets) > 1 else ""
+    changes = ", the clocks change during it" if len(offsets) > 1 else ""
     return f"{shown(desk, window)}, {spoken_duration(window.end - window.start)}{changes}"
 
 
@@ -210,7 +210,7 @@ def how_to_move(name: str) -> str:
 def how_to_go_on(name: str) -> str:
     """Return what to do about a window that passed without an update; it moves only if nothing happened."""
     return (
-        "say what became of it:\n"
+        "say what happened to it:\n"
         f'  it is done:       commcast complete {name} --ended HH:MM --fixed "…"\n'
         f"  it goes on:       commcast extend {name} --until HH:MM\n"
         f'  it did not begin: commcast reschedule {name} --window "…"'

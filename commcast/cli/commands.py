@@ -123,4 +123,4 @@ class CommcastCommand(TyperCommand):
 
     def _place_of_words(self) -> str:
         option = _WORDS_GO_TO.get(self.name or "")
-        return f"Words need an option: commcast {self.name} {option}" if option else ""
+        return f"Text needs an option: commcast {self.name} {option}" if option else ""

@@ -41,7 +41,7 @@ def correct(
     right: Annotated[str, text_option("What is right instead: '30 minutes'.")],
     number: Annotated[
         list[int] | None,
-        typer.Option("--update", help="Only the words of this update; repeat it.", show_default=False),
+        typer.Option("--update", help="Only what this update said; repeatable.", show_default=False),
     ] = None,
 ) -> None:
     """Correct something that was sent: its readers get a correction, everyone else the right wording.
@@ -73,7 +73,7 @@ def correct(
 def _checked(wrong: str, right: str) -> tuple[str, str]:
     """Return both as they are. Raises InputError if one is empty or unfit, or both say the same."""
     faults = [
-        Fault(option, 0, 0, "is empty" if not text else "holds a control character", "write plain words")
+        Fault(option, 0, 0, "is empty" if not text else "contains a control character", "use plain text")
         for option, text in (("--wrong", wrong), ("--right", right))
         if not text or FORBIDDEN.search(text)
     ]
@@ -196,7 +196,7 @@ def _halt(ledger: Ledger, incident: str) -> None:
         if not waits or time.monotonic() > deadline:
             return
         if not has_said:
-            say(f"Waiting for the answers to {waits:,} messages that are on their way …")
+            say(f"Waiting for the answers to {waits:,} messages that are in flight …")
             has_said = True
         time.sleep(_BETWEEN_LOOKS)
 
@@ -214,19 +214,19 @@ def _right_times(place: Place, wrong: str, right: str) -> dict[str, Any]:
     if key == "window":
         begun = incident.latest.status in BEGUN
         move = f'extend {incident.id} --until "…"' if begun else f'reschedule {incident.id} --window "…"'
-        refuse("--wrong", "this is a time of the planned window", f"commcast {move} tells both windows")
+        refuse("--wrong", "this time is part of the planned window", f"to move it: commcast {move}")
     if key == "started":
         remedy = f'explain it in an update: commcast update {incident.id} --issue "…"'
-        refuse("--wrong", "this is when it began, which was released and stays", remedy)
+        refuse("--wrong", "this is the start time, which was released and cannot change", remedy)
     meant = clock_near(shown, right, zone)
     if key == "ended":
         if meant is None:
             remedy = "write its clock time: --right 10:01"
-            refuse("--wrong", f"{right!r:.40} does not name one time of the end", remedy)
+            refuse("--wrong", f"{right!r:.40} is not an end time", remedy)
         return {key: write_instant(meant)}
     if meant is None or incident.latest.timeframe.earliest is not None:
         remedy = 'pass the right one as well: --timeframe "…"'
-        refuse("--wrong", "this is a time of the expected end", remedy)
+        refuse("--wrong", "this time is part of the timeframe", remedy)
     return {key: f"by {write_instant(meant)}"}
 
 

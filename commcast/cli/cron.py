@@ -66,10 +66,10 @@ def cron(
     ] = Path("/etc/commcast.env"),
     folder: FolderOption = None,
 ) -> None:
-    """Print what runs tick every minute: a crontab line, a systemd timer, an Actions workflow.
+    """Print a crontab line, a systemd timer and an Actions workflow that run tick every minute.
 
-    For copying; the paths are those of this installation and this folder. Nothing is installed or changed. A
-    tick needs no lock (flock): two at once share the work, and the ledger rules out telling anybody twice.
+    Copy what you need; the paths are those of this installation and this folder. Nothing is installed or
+    changed. tick needs no lock (flock): two at once share the work, and nobody is told twice.
 
     Example: commcast cron --format systemd
     """
@@ -90,7 +90,7 @@ def installation(folder: Path, secrets: Path) -> Installation:
         program = ("/usr/bin/env", f"{SAFE_FOLDER}={here.resolve()}", *program)
     for path in (*program, str(here), str(secrets)):
         if inert(path) != path or "\n" in path or "\t" in path:
-            raise InputError(f"{path!r:.80} holds a control character, which no crontab can; rename it")
+            raise InputError(f"{path!r:.80} contains a control character, unfit for a crontab; rename it")
     used = {each.provider for each in (config.channels.email, config.channels.sms) if each}
     return Installation(program, here, _owner(here), secrets.absolute(), bool(used & _RECEIPTS))
 

@@ -49,9 +49,9 @@ _TRIES = 20  # other people may take the same id at the same moment
 def declare(
     said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name (payments).")] = None
 ) -> None:
-    """Start an incident: write its file, show what goes out, ask, and send.
+    """Start an incident: write its file, show what goes out, ask for confirmation, and send.
 
-    At a terminal it asks for what is missing. The name of a preset fills in its words.
+    At a terminal it asks for what is missing. A preset's name fills in its text.
 
     Example: commcast declare "Card payments fail" --severity 2 --issue "Some cards are
     refused." --resolution "We roll back the last release." --timeframe unknown
@@ -133,7 +133,7 @@ def completed(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") 
             error.add_note(hint)
         raise error
     if missing and asked:
-        opening = "Some answers are needed; nothing is sent before you have seen all of it."
+        opening = "A few questions first; nothing is sent until you have seen all of it."
         say(f"{hint}\n{opening}" if hint else opening)
     for key in missing:
         # An editor shows an empty value to fill in.
@@ -218,7 +218,7 @@ def _write_incident(
             continue
         say(f"Wrote {path.relative_to(desk.config.folder)}.")
         return incident
-    raise InputError("no free id was found; name one with --id")
+    raise InputError("no free id was found; choose one with --id")
 
 
 def _checked(
@@ -243,7 +243,7 @@ def _checked(
     except InputError as error:
         raise error if edit else in_terms_of_options(error, text, name, 1) from None
     if incident.id in taken:
-        raise InputError(f"--id: {incident.id} is in use already; leave it out, or take another")
+        raise InputError(f"--id: {incident.id} is already in use; leave it out, or choose another")
     check(incident)
     return incident, text
 
@@ -256,7 +256,7 @@ _OWN_VERBS = {
     "cancelled": ('cancel {id} --because "…"', "ends the maintenance without saying why"),
     "rescheduled": ('reschedule {id} --window "…"', "needs the new window"),
     "extended": ('extend {id} --until "…"', "needs the new end"),
-    "retracted": ('retract {id} --because "…"', "withdraws all of it without saying why"),
+    "retracted": ('retract {id} --because "…"', "withdraws everything without saying why"),
     "merged": ("merge {id} --into ID", "ends it without naming the incident that goes on"),
 }
 
@@ -307,6 +307,6 @@ def _refuse_news_without_news(place: Place, said: VerbInput) -> None:
         if key in keys and str(keys[key]).strip() != getattr(latest, key)
     )
     if "nothing_new" in keys and new:
-        what = f"readers would read that nothing is new, and the new text of {new} below it"
+        what = f"readers would see that nothing is new, followed by a new text of {new}"
         remedy = f"leave out --nothing-new and write what is new in {new}, or leave out {new}"
         refuse("--nothing-new", what, remedy)

@@ -34,7 +34,7 @@ def demo(
         str | None, typer.Option("--now", help="When the story starts, such as 2026-11-21T10:05+01:00.")
     ] = None,
 ) -> None:
-    """Watch a whole incident from start to end: no account, no network, no question.
+    """Watch a whole incident from start to end: no account, no network, no prompts.
 
     Three audiences get the same facts in different words, by email and SMS, until it is over. All messages
     are written to files in the demo's folder.
@@ -46,14 +46,14 @@ def demo(
 
 _LINES_ONLY_THEY_READ = 3
 _HEADINGS = {
-    1: "commcast declare: nobody knows the cause yet, and people are told so",
+    1: "commcast declare: the cause is not known yet, and readers are told so",
     2: "commcast update: the cause is found, and there is a first estimate",
     3: "commcast update: nothing new, but the promise of {promise} is kept",
     4: "commcast update: the fix is in place, and is being watched",
-    5: "commcast resolve: all who were told of it are told that it is over",
+    5: "commcast resolve: everyone who was told is told that it is over",
 }
 _NEXT = (
-    ("report pay7", "what was promised, and what kept"),
+    ("report pay7", "what was promised and kept"),
     ("log pay7", "who was told what, and when"),
     ("declare payments --severity 2", "your turn, from a preset"),
     ("init ../my-desk", "a desk of your own"),
@@ -136,7 +136,7 @@ def _told(tally: Tally) -> str:
         for notice in tally.notices
         if (sent := [a for a in notice.audiences.values() if a.send])
     ]
-    return "; ".join(told) + ("" if len(told) > 1 else "; no SMS for a plain update")
+    return "; ".join(told) + ("" if len(told) > 1 else "; no SMS for a routine update")
 
 
 def _readings(update: Update, tally: Tally, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
@@ -149,7 +149,7 @@ def _readings(update: Update, tally: Tally, seen: set[str]) -> Iterator[tuple[st
     for audience in ("executives", "support"):
         theirs = _only_theirs(update, _body(mails[audience]), customers, seen)
         if theirs:
-            yield f"{audience}, email: the same facts, and what only they read", theirs
+            yield f"{audience}, email: the same facts, and what only they see", theirs
 
 
 def _by_channel(tally: Tally, channel: str) -> dict[str, AudienceTally]:
@@ -208,7 +208,7 @@ def _clock(at: datetime) -> str:
 
 def _say_what_this_is() -> None:
     show("Card payments fail at Acme Pay. Watch three audiences being told.", BOLD)
-    show("The clock is moved; every message is written to a file, and nothing is sent.")
+    show("The clock is simulated; every message is written to a file, and nothing is sent.")
 
 
 def _show_end(demo: DemoDesk, whole: Incident) -> None:

@@ -136,10 +136,10 @@ def _show(desk: Desk, ticked: Ticked) -> None:
         from commcast.cli.tick import why_in_words
 
         show(f"\n{at}  tick nudges {' and '.join(nudged.people)}: {why_in_words(nudged.nudges)}", BOLD)
-        show(f"       the line to paste: {nudged.nudges[0].line}", DIM)
+        show(f"       the command to paste: {nudged.nudges[0].line}", DIM)
     done = ticked.delivered.get(INCIDENT)
     if done is not None and done.handed_over:
-        show(f"\n{at}  tick: nobody wrote, and a holding statement goes out by itself", BOLD)
+        show(f"\n{at}  tick: nobody has posted, so a holding statement goes out automatically", BOLD)
         for text in _newest_mail(desk):
             show("\n".join(wrapped(text, "  |   ", "  | ")))
 

@@ -33,7 +33,7 @@ _INDENT = " " * 6
 
 def doctor(
     adopt_ledger: Annotated[
-        bool, typer.Option("--adopt-ledger", help="Trust the ledger that is here, or create a new one.")
+        bool, typer.Option("--adopt-ledger", help="Trust the existing ledger, or create a new one.")
     ] = False,
     connect: Annotated[
         bool,
@@ -58,7 +58,7 @@ def doctor(
     """Check whether this desk can send: settings, lists, templates, ledger, providers, ticks.
 
     With --adopt-ledger the ledger becomes this desk's own; if there is none, a new one is created. Everything
-    in incidents/ then counts as told elsewhere, so that old history is never sent.
+    in incidents/ then counts as sent elsewhere, so old history is never sent.
 
     --connect only asks: it logs in to a mail server, reads what SendGrid's key may do, and Twilio's account,
     sender and balance. SendGrid's DKIM selectors (s1, s2) are known; for other senders pass --dkim-selector.
@@ -133,17 +133,17 @@ def adopt(folder: Path, *, yes: bool) -> None:
     adopt_ledger(path, desk, record).close()
     if not config.desk:
         write_desk(folder / CONFIG_NAME, desk)
-    show_prose(f"{path} is the ledger of desk {desk[:8]}…; {count} updates count as told elsewhere.")
+    show_prose(f"{path} is the ledger of desk {desk[:8]}…; {count} updates count as sent elsewhere.")
     if in_doubt:
-        say(f"{in_doubt:,} deliveries that were open are now unknown; what to do: commcast log")
+        say(f"{in_doubt:,} pending deliveries are now unknown; see: commcast log")
     for each in loaded.incidents:
         if not each.latest.is_end and each.latest.at_written:
             say(
-                f"{each.id} is open, and this ledger does not know who was told of it. "
-                f"Write its next word now: {update_line(each, each.latest, config)}"
+                f"{each.id} is open, and this ledger does not know who was told about it. "
+                f"Post its next update now: {update_line(each, each.latest, config)}"
             )
     for name in loaded.broken:
-        say(f"{name} is broken and was left out: fix it, then adopt again before you send any of it.")
+        say(f"{name} is broken and was left out: fix it, then adopt again before you send anything from it.")
 
 
 def _what_happens(path: Path, desk: str, loaded: Loaded) -> str:
@@ -158,7 +158,7 @@ def _what_happens(path: Path, desk: str, loaded: Loaded) -> str:
             with ledger.read() as connection:
                 count = count_open(connection)
             what = (
-                f"{ledger.doubt}\n{what}. {count:,} deliveries that are open in it may have been sent since: "
+                f"{ledger.doubt}\n{what}. {count:,} deliveries still pending in it may have been sent since: "
                 "they become unknown, and are resent only if you say so (commcast resend)"
             )
     updates = sum(len(incident.updates) for incident in loaded.incidents)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "internal edit"
 )
 def resolve(said: VerbInput) -> None:
-    """Say that it is over, to everybody who was told that it began.
+    """Resolve an incident, and tell everyone who was told that it began.
 
     Without options it asks what fixed it, what remains, what to do if it persists, and when it ended.
 
@@ -66,7 +66,7 @@ def retract(said: VerbInput) -> None:
     incident="The incident's id; may be left out when only one is over.",
 )
 def reopen(said: VerbInput) -> None:
-    """Say that it is not over after all, with what is seen and done now.
+    """Reopen an incident that was not over after all, with what readers see now.
 
     Nothing is carried forward from before the end: issue and resolution are needed again.
 
@@ -89,9 +89,9 @@ def reopen(said: VerbInput) -> None:
 @verb("incident because action internal", incident="The incident that ends here.")
 def merge(
     said: VerbInput,
-    merged_into: Annotated[str, typer.Option("--into", help="The incident that goes on.", metavar="ID")],
+    merged_into: Annotated[str, typer.Option("--into", help="The incident that continues.", metavar="ID")],
 ) -> None:
-    """End an incident that is part of another, with one last message that names it.
+    """Close an incident that is part of another; one last message says where updates continue.
 
     From then on readers of this one also get the updates of the other one.
 
@@ -120,7 +120,7 @@ def _find_over(said: VerbInput) -> Place:
         if not found.latest.is_end:
             refuse("", f"{found.id} is not over", f"post an update with: commcast update {found.id}")
         if found.latest.number not in read_history(ledger, found.id).releases:
-            what = f"the end of {found.id} is a draft that nobody released"
+            what = f"the end of {found.id} is an unreleased draft"
             raise DecisionNeeded(f"{what}: commcast discard {found.id} deletes it")
     return place
 
@@ -141,7 +141,7 @@ def _check_goes_on(place: Place, into: str) -> None:
         with ledger.read() as connection:
             told = released_incident(connection, into)
     if told is None:
-        refuse("--into", f"nobody was told of {into} yet", f"first: commcast send {into}")
+        refuse("--into", f"nobody has been told about {into} yet", f"first: commcast send {into}")
     if told.kind == "maintenance" or told.latest.status == "expected":
         # It may never take place, and until then these readers would get no update.
         what = f"{into} is planned work" if told.kind == "maintenance" else f"{into} has not begun"
@@ -152,7 +152,7 @@ def _check_goes_on(place: Place, into: str) -> None:
 
 _QUESTIONS = {
     "remains": "What remains (what readers may still notice; Enter for nothing):",
-    "if_it_persists": "If it persists (what to do when it is not over for somebody; Enter for nothing):",
+    "if_it_persists": "If it persists (what readers should do then; Enter for nothing):",
     "ended": "Ended (such as 11:08; Enter for now):",
 }
 

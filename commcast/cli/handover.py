@@ -38,10 +38,10 @@ def handover(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Offer an incident to another person; both are told, and it moves when it is taken.
+    """Offer an incident to another person; both are told, and it moves once they take it.
 
     Until then its current owner keeps it, and gets the nudges. A second offer replaces the first; offering it
-    to its current owner withdraws the pending offer. Readers are told the desk's name, never a person's.
+    to its current owner withdraws the pending offer. Readers see the desk's name, never a person's.
 
     Example: commcast handover pay7 --to sam --note "the rollback runs, watch db-eu-3"
     """
@@ -64,7 +64,7 @@ def take(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Take over an incident: from now on the nudges go to you; both are told.
+    """Take over an incident: from now on you get the nudges; both of you are told.
 
     You are recognised if your login is a key or a name in [people]; otherwise pass --as. It need not have
     been offered to you.
@@ -86,9 +86,7 @@ def take(
             say(f"You take it over from {before.owner}, who had not offered it to you{offered}.")
         said = f"{after.owner} {now} has {found.id}{backup}."
         if found.latest.owner not in {None, after.owner}:
-            say(
-                f"{found.path} still names {found.latest.owner}: nudges go by this command, not by that line."
-            )
+            say(f"{found.path} still names {found.latest.owner}: nudges follow this command, not that line.")
         _show(desk.config, person, found.id, after, as_json, said)
 
 
@@ -147,12 +145,12 @@ def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
         with ledger.read() as connection:
             found = released_incident(connection, wanted)
         if found is not None:
-            say(f"{found.path} cannot be read; the ledger knows {wanted} as it was last told.")
+            say(f"{found.path} cannot be read; what the ledger last recorded of {wanted} is used.")
     found = found or find_incident(loaded, wanted, is_open, "incidents are open")
     if found is None:
         raise InputError("no incident is open: there is nothing to hand over")
     if found.latest.is_end:
-        raise InputError(f"{found.id} is over: nobody has to look after it")
+        raise InputError(f"{found.id} is over: there is nothing to hand over")
     return found
 
 

@@ -21,12 +21,14 @@ _HIDDEN = {"incidents/.gitkeep": "", "presets/.gitkeep": "", ".gitignore": _IGNO
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="The folder to make; default: this one.")] = Path(),
-    organisation: Annotated[str | None, typer.Option(help="Who speaks; default: the folder's name.")] = None,
+    folder: Annotated[Path, typer.Argument(help="The folder to create; default: this one.")] = Path(),
+    organisation: Annotated[
+        str | None, typer.Option(help="Your organisation; default: the folder's name.")
+    ] = None,
     zone: Annotated[str | None, typer.Option(help="Your time zone, such as Europe/Berlin.")] = None,
     email: Annotated[str | None, typer.Option(help="The address that emails come from.")] = None,
 ) -> None:
-    """Create a desk that works at once and sends nothing outside its folder.
+    """Create a desk that works right away and sends nothing outside its folder.
 
     Example: commcast init desk --organisation "Acme Pay" --zone Europe/Berlin
     """
@@ -36,7 +38,7 @@ def init(
     shipped = [path for path in _SHIPPED.rglob("*") if path.is_file()]
     files = {path.relative_to(_SHIPPED).as_posix(): path.read_text(encoding="utf-8") for path in shipped}
     make_desk(folder, desk, {**files, **_HIDDEN, CONFIG_NAME: config})
-    show_prose(f"Made the desk of {name} in {folder}/: its messages go to outbox/ as files, nothing leaves.")
+    show_prose(f"Created the desk of {name} in {folder}/: messages are written to outbox/, nothing is sent.")
     step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     say(f"Next: look at {CONFIG_NAME} and audiences/, then: {step}commcast declare payments --dry-run")
     say('To go live: README, "Going live", then: commcast doctor --connect')

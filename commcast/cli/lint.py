@@ -25,15 +25,15 @@ FilesArgument = Annotated[
 def lint(
     files: FilesArgument = None,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Write `at` back where a file lost it; the ledger has it.")
+        bool, typer.Option("--fix", help="Restore `at` from the ledger if a file has lost it.")
     ] = False,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Check configuration, incidents, presets, lists and templates; name every fault at once.
+    """Check configuration, incidents, presets, lists and templates; report all errors at once.
 
-    Exits with 2 on any fault. A bad row that is only left out of a list is a warning. Where there is a
-    ledger, files are also compared with what was released of them.
+    Exits with 2 on any error. A bad row in a list is left out, with a warning. If there is a ledger, files
+    are also compared with what was released.
 
     Example: commcast lint incidents/pay7.yaml
     """

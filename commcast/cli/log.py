@@ -39,7 +39,7 @@ def log(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Show every message that was sent: when, to how many, and what became of it.
+    """Show every message that was sent: when, to how many people, and with what outcome.
 
     The times are when a provider accepted it for the first and for the last reader; NEXT BY is the time by
     which it promised the next update. Nudges and other messages to your own people are listed separately.
@@ -56,7 +56,7 @@ def log(
     if as_json:
         show_json("log", _document(record, addresses))
     elif not record.said:
-        show("Nothing was sent yet.")
+        show("Nothing has been sent yet.")
     else:
         _show(record, zone, addresses)
 
@@ -170,7 +170,7 @@ def _show(record: Record, zone: ZoneInfo, addresses: bool) -> None:
         show(line)
     for incident, nudges in record.nudges.items():
         if nudges:
-            show(f"\nTold to our own people, of {incident}:")
+            show(f"\nSent to your own people about {incident}:")
         for nudge in nudges:
             show(_nudge_line(nudge, zone))
     if record.listed:
@@ -211,7 +211,7 @@ def _show_acts(done: list[Act], zone: ZoneInfo, addresses: bool) -> None:
         alike = (act.incident, act.notice, act.channel, act.what, act.became, act.by, act.detail)
         groups.setdefault((*alike, act.address) if addresses else alike, []).append(act)
     if groups:
-        show("\nDone about unknown deliveries:")
+        show("\nWhat was done about unknown deliveries:")
     for some in groups.values():
         show(_act_line(some, zone, addresses))
 

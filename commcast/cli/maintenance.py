@@ -28,7 +28,7 @@ DEFAULT_SEVERITY = 2  # customers are told of it, and of its end even if nobody 
 def schedule(
     said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name.")] = None
 ) -> None:
-    """Announce planned work: write its file, show what goes out, ask, and send.
+    """Announce planned work: write its file, show what goes out, ask for confirmation, and send.
 
     Readers are reminded before it begins, and their calendars are kept up to date. Default severity: 2.
 
@@ -47,14 +47,14 @@ def schedule(
 
 @verb("incident issue resolution scope works data action short link next_update internal edit")
 def start(said: VerbInput) -> None:
-    """Say that the planned work has begun.
+    """Announce that planned work has started.
 
     Example: commcast start database1
     """
     place = _find_maintenance(said)
     window, name = window_of(place.incident), place.incident.id
     if place.incident.latest.status in clock_times.BEGUN:
-        refuse("", f"{name} has begun already", f"post an update with: commcast update {name}")
+        refuse("", f"{name} has already begun", f"post an update with: commcast update {name}")
     announced = shown(place.desk, window)
     if place.desk.now >= window.end:
         refuse("", f"the window of {name} is over ({announced})", clock_times.how_to_go_on(name))
@@ -69,7 +69,7 @@ def extend(
     said: VerbInput,
     until: Annotated[str | None, text_option("The new end: 05:00, or 2026-12-05 05:00.")] = None,
 ) -> None:
-    """Say that the work takes longer than planned.
+    """Announce that planned work is taking longer.
 
     Example: commcast extend --until 05:00 --because "Copying takes longer than planned."
     """
@@ -100,14 +100,14 @@ def reschedule(said: VerbInput) -> None:
 
 @verb("incident fixed remains if_it_persists data link ended internal edit")
 def complete(said: VerbInput) -> None:
-    """Say that the work is done, and what remains.
+    """Announce that planned work is done, and what readers may still notice.
 
     Example: commcast complete database1 --fixed "The database runs on new hardware."
     """
     place = _find_maintenance(said)
     latest, window, name = place.incident.latest, window_of(place.incident), place.incident.id
     if latest.status not in clock_times.BEGUN and place.desk.now < window.start:
-        remedy = f'call it off with: commcast cancel {name} --because "…"'
+        remedy = f'cancel it with: commcast cancel {name} --because "…"'
         refuse("", f"{name} has not begun ({shown(place.desk, window)})", remedy)
     typed = typed_words(said, "fixed", planned=True)
     if typed and "remains" not in said.keys:
@@ -119,7 +119,7 @@ def complete(said: VerbInput) -> None:
 
 @verb("incident because internal edit")
 def cancel(said: VerbInput) -> None:
-    """Call off planned work, or what was expected and will not come.
+    """Cancel planned work, or an expected incident that will not happen.
 
     Example: commcast cancel database1 --because "The new hardware came damaged."
     """

@@ -98,7 +98,7 @@ _NO = {key: f"--no-{OPTION_OF[key].removeprefix('--')}" for key in TAKEN_BACK}
 def _of_key(key: str, help: str) -> Any:
     """Return the type of the parameter for a key of the incident file, with its option."""
     if key in TAKEN_BACK:
-        help = f"{help} {_NO[key]} takes it back."
+        help = f"{help} {_NO[key]} clears it."
     if key == "severity":
         return Annotated[int | None, _option(help, parser=_severity, metavar="1-4")]
     if key == "urgent":
@@ -225,13 +225,13 @@ def written_keys(parameters: Mapping[str, Any]) -> dict[str, Any]:
     tilde = ("~", str(Path("~").expanduser()))  # what a shell makes of ~ without quotes
     back = {key for key in TAKEN_BACK if keys.get(f"no_{key}") or _typed(keys.get(key)) in tilde}
     if both := [key for key in back if keys.get(f"no_{key}") and keys.get(key)]:
-        refuse(OPTION_OF[both[0]], "is written and taken back", f"leave out {_NO[both[0]]}")
+        refuse(OPTION_OF[both[0]], "is both set and cleared", f"leave out {_NO[both[0]]}")
     if isinstance(keys.get("affected"), str):
         keys["affected"] = [part.strip() for part in keys["affected"].split(",") if part.strip()]
     keys = {key: value for key, value in keys.items() if key in OPTION_OF and value not in (None, [], ())}
     texts = {key: _typed(value) for key, value in keys.items()}
     if no_text := [key for key, text in texts.items() if _UNDECODED.search(text)]:
-        what, remedy = "holds bytes that are not text", "write it in UTF-8, or in an editor with --edit"
+        what, remedy = "contains bytes that are not text", "write it in UTF-8, or in an editor with --edit"
         raise InputError(Fault("", 0, 0, f"{OPTION_OF[key]} {what}", remedy) for key in no_text)
     return keys | dict.fromkeys(back)
 

@@ -105,7 +105,7 @@ def tell_held_back(desk: Desk, delivered: Delivered) -> None:
     count, most = delivered.held_back, desk.config.send.most_an_hour
     if delivered.nobody_heard:
         say(
-            f"NOBODY WAS TOLD: all {count:,} had as many messages within the hour as one address gets.\n"
+            f"NOBODY WAS TOLD: all {count:,} already got as many messages as an address may get in an hour.\n"
             f"To tell them now, raise most_an_hour = {most} under [send] in commcast.toml and post it\n"
             "again; otherwise their next message says that this one was held back."
         )
@@ -144,7 +144,7 @@ def what_happened(plan: Plan, released: Sequence[int], delivered: Delivered, cou
     if released:
         return f"{plan.incident.id}: update {numbers} released, {handed:,} handed over."
     if handed or delivered.waiting or delivered.lost:
-        return f"{plan.incident.id}: {handed:,} handed over that were still open."
+        return f"{plan.incident.id}: {handed:,} pending messages handed over."
     rows = sum(counted.values(), Counter())
     open_ones = [
         f"{rows[each]:,} {each.lower()}" for each in ("WAITING", "UNKNOWN", "REJECTED") if rows[each]
@@ -157,7 +157,7 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
     """Say what a delivery left undone, and what to do about it."""
     for each in delivered.taken_over:
         say(
-            f"{each.provider} accepted no more ({each.why}); {each.by} took over the rest. "
+            f"{each.provider} stopped accepting messages ({each.why}); {each.by} took over the rest. "
             "See: commcast doctor --connect"
         )
     for trouble in delivered.troubles:
@@ -184,14 +184,14 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
         from commcast.model.history import way_on
 
         go_on = way_on(incident, delivered.stopped_by)
-        say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: {go_on}")
+        say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} waiting. See: {go_on}")
     elif delivered.waiting > delivered.planned and not delivered.troubles and not delivered.signal:
         left = delivered.waiting - delivered.planned
-        wait = "waits for its turn" if left == 1 else "wait for their turn"
+        wait = "is still queued" if left == 1 else "are still queued"
         say(f"{left:,} {wait}. The next tick continues, or: commcast send {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
         say(
-            "Unknown: no answer arrived; nothing is resent by itself.\n"
+            "Unknown: no answer arrived; nothing is resent automatically.\n"
             f"Ask Twilio or SendGrid: commcast reconcile {incident}\n"
             f"SMTP cannot be asked, so decide: commcast resend {incident} --unknown"
         )
@@ -208,4 +208,4 @@ def tell_signal(incident: str, delivered: Delivered) -> None:
     if delivered.signal != signal.SIGINT:
         ended = f"Ended by {signal.Signals(delivered.signal).name}"
         further = f"The next tick continues, or: commcast send {incident}"
-    say(f"{ended}: {count}; {delivered.waiting:,} wait. {further}")
+    say(f"{ended}: {count}; {delivered.waiting:,} waiting. {further}")

@@ -191,7 +191,7 @@ def destination(config: Config, channel: str, *, with_fallback: bool = True) -> 
     """Return where a channel's messages go: "through smtp.acme.example:587"."""
     used = config.channels.email if channel == "email" else config.channels.sms
     if used is None or used.provider == "outbox":
-        return f"into files in {config.providers.outbox.folder.rstrip('/')}/ (nothing leaves)"
+        return f"as files in {config.providers.outbox.folder.rstrip('/')}/ (nothing is sent)"
     fallback = used.fallback if with_fallback else None
     takes_over = f"; if it refuses us, through {_place(config, fallback)}" if fallback else ""
     return f"through {_place(config, used.provider)}{takes_over}"
@@ -245,9 +245,9 @@ def promise_line(tally: Tally, when: When) -> str:
     if not by_time:
         return "Promise: this is the end; readers are told to expect no more."
     if len(by_time) == 1:
-        return f"Promise: readers are told to expect word by {when(next(iter(by_time)))}{also}."
+        return f"Promise: readers are told to expect an update by {when(next(iter(by_time)))}{also}."
     parts = [f"{', '.join(names)} by {when(by)}" for by, names in sorted(by_time.items())]
-    return f"Promise: readers are told to expect word: {'; '.join(parts)}{also}."
+    return f"Promise: readers are told to expect an update: {'; '.join(parts)}{also}."
 
 
 def wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:

@@ -47,13 +47,13 @@ def preview(
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Show the HTML part as well.")] = False,
     eml: Annotated[
-        Path | None, typer.Option("--eml", help="Write an email of each audience into this folder.")
+        Path | None, typer.Option("--eml", help="Write one email per audience into this folder.")
     ] = None,
     now: NowOption = None,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Show exactly what send would hand over, to whom and why; changes nothing, sends nothing.
+    """Show exactly what would be sent, to whom and why; changes and sends nothing.
 
     Example: commcast preview pay7 --audience customers
     """
@@ -81,7 +81,7 @@ def test(
         str | None, argument("An incident's id, or a preset's name; default: the open one, or this desk.")
     ] = None,
     to: Annotated[
-        list[str] | None, typer.Option("--to", help="Your email address, your phone (+49…); repeat it.")
+        list[str] | None, typer.Option("--to", help="Your email address or phone number (+49…); repeatable.")
     ] = None,
     folder: FolderOption = None,
 ) -> None:

@@ -67,9 +67,9 @@ def ask_until_good(question: str, check: Check, *, is_needed: bool = True) -> st
             if not answer and not is_needed:
                 return answer
             if not answer:
-                raise ValueError("is empty, but needed; Ctrl-C cancels without a trace")
+                raise ValueError("is required; Ctrl-C cancels and leaves nothing behind")
             if unfit := _UNFIT.search(answer):
-                raise ValueError(f"holds {_named(unfit[0])}; type it again, in plain text")
+                raise ValueError(f"contains {_named(unfit[0])}; type it again, in plain text")
             check(answer)
         except InputError as error:
             for fault in error.faults:
@@ -111,5 +111,5 @@ def edit_file(path: Path) -> None:
             raise OSError(f"it exited with {done.returncode}")
     except (OSError, ValueError) as error:
         what = f"the editor {command!r:.60} failed ({error})"
-        remedy = "set EDITOR to one that runs here, or use options"
+        remedy = "set EDITOR to one that works here, or use options"
         raise InputError(Fault("", 0, 0, what, remedy)) from None

@@ -90,7 +90,7 @@ def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When) -> str:
     promised = _promised(tally)
     holding = {name: by for name, by in promised.items() if says_hold(config, update, name, by)}
     if not promised:
-        return "Nobody here is promised a time."
+        return "Nobody is promised a time."
     if holding:
         early = plan.known.hold_before(config)
         first = min(hold_at(update, desk.now, by, early) for by in holding.values())
@@ -98,9 +98,9 @@ def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When) -> str:
         said = f"{_listed(holding)} get{'s' * (len(holding) == 1)} a holding statement from {when(first)} on"
         said += f", {_listed(others)} nothing" if others else ""
     else:
-        said = "nothing goes out by itself ([silence] in commcast.toml)"
+        said = "nothing is sent automatically ([silence] in commcast.toml)"
     nudge = _nudge_sentence(desk, plan, min(promised.values()), when)
-    return f"If nobody writes until then, {said}. {nudge}"
+    return f"If nobody posts by then, {said}. {nudge}"
 
 
 def _promised(tally: Tally) -> dict[str, datetime]:
@@ -130,7 +130,7 @@ def _nudge_sentence(desk: Desk, plan: Plan, promised: datetime, when: When) -> s
     if not reachable and keys:
         return f"Nobody can be nudged: {_without_address(keys, config)}."
     if not reachable:
-        return f"Nobody can be nudged: write [people] in commcast.toml, and owner in {plan.incident.path}."
+        return f"Nobody can be nudged: add [people] to commcast.toml, and owner to {plan.incident.path}."
     return f"{_listed(reachable)} {'is' if len(reachable) == 1 else 'are'} nudged at {at}."
 
 
@@ -145,7 +145,7 @@ def _without_address(keys: Sequence[str], config: Config) -> str:
         for fault in unreachable(key, config, os.environ)
     ]
     has = "has" if len(keys) == 1 else "have"
-    return f"{_listed(keys)} {has} no address that can be used ({'; '.join(faults)})"
+    return f"{_listed(keys)} {has} no usable address ({'; '.join(faults)})"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -240,9 +240,9 @@ def _own_words(incident: Incident, tally: Tally) -> Iterator[str]:
         for each in (incident.updates[-2:][0], incident.latest)
     )
     gone = {name: [key for key in keys if key not in own.get(name, ())] for name, keys in was.items()}
-    for those, verb in ((own, "are read by"), (gone, "no longer hold for")):
+    for those, verb in ((own, "are used for"), (gone, "are no longer used for")):
         if named := [f"{name} ({', '.join(keys)})" for name, keys in those.items() if keys and name in told]:
-            yield f"Their own words (for:) {verb} {_listed(named)}."
+            yield f"Words of their own (for:) {verb} {_listed(named)}."
 
 
 def _not_told_so_mild(desk: Desk, plan: Plan, tally: Tally) -> Iterator[str]:
@@ -265,7 +265,7 @@ def lasting_lines(desk: Desk, tally: Tally, when: present.When) -> Iterator[str]
         name = present.NAMES[each.channel] + (" message" if each.messages == 1 else " messages")
         length = short_duration(each.length) if each.length >= timedelta(seconds=1) else "less than a second"
         yield (
-            f"At {each.per_second:g} a second the last of {each.messages:,} {name} leaves by "
+            f"At {each.per_second:g} per second the last of {each.messages:,} {name} leaves by "
             f"{when(each.last_at)}, in {length}."
         )
         if each.outlasts_promise and each.promised:
@@ -285,7 +285,7 @@ def check_lasts_no_longer(desk: Desk, tally: Tally) -> None:
             provider = getattr(desk.config.channels, each.channel).provider
             raise DecisionNeeded(
                 f"The last of {each.messages:,} {present.NAMES[each.channel]} messages leaves by "
-                f"{when(each.last_at)} at {each.per_second:g} a second, after the promised "
+                f"{when(each.last_at)} at {each.per_second:g} per second, after the promised "
                 f"{when(each.promised)}. Raise per_second if {provider} allows it, or lengthen the "
                 "cadence in commcast.toml; with --yes the readers not reached by then are dropped."
             )
@@ -426,7 +426,7 @@ def answer_to(tally: Tally, confirm_above: int, seconds: float) -> str:
 def too_late(desk: Desk, until: datetime) -> str:
     """Return that a yes would come too late: the times in the words are wrong, or quiet hours have begun."""
     at = f"{until.astimezone(desk.config.zone):%H:%M:%S %Z}"
-    return f"The question was good until {at}: the times in these messages are no longer right."
+    return f"This question expired at {at}: the times in these messages are no longer right."
 
 
 def _facts(update: Update) -> Iterator[str]:

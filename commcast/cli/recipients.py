@@ -102,7 +102,7 @@ def check(
 @recipients.command()
 def suppress(
     address: AddressArgument,
-    reason: Annotated[str, typer.Option(help="Why, for those who ask later.")] = "opted out",
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "opted out",
     folder: FolderOption = None,
 ) -> None:
     """Send an address no further messages; pending ones are skipped.
@@ -367,10 +367,10 @@ def _doubts(recipient: Recipient, config: Config) -> Iterator[tuple[str, str]]:
     if recipient.phone and is_digit_off(recipient.phone):
         yield "phone may lack a digit or have one too many", "check its source"
     if email and email.provider == "sendgrid" and not recipient.email.isascii():
-        yield "SendGrid takes no address that is not ASCII before its @", "use another address"
+        yield "SendGrid accepts only ASCII before the @", "use another address"
     is_name = sms and sms.provider == "twilio" and re.fullmatch(r"(?!\+?\d+$).{1,11}", sms.sender)
     if is_name and recipient.phone.startswith("+1") and not config.providers.twilio.messaging_service:
-        yield "Twilio texts no number in the US or Canada from a name", "set a number as from"
+        yield "Twilio does not text US or Canadian numbers from a name", "set from to a number"
 
 
 def _show_checks(checks: list[ListCheck]) -> None:
@@ -391,7 +391,7 @@ def _show_checks(checks: list[ListCheck]) -> None:
         for warning in each.warnings:
             say(f"warning: {warning}")
     if any(each.again for each in checks):
-        say("AGAIN counts addresses that an earlier row or list has as well: each is told once.")
+        say("AGAIN counts addresses that are also in an earlier row or list: each is told once.")
 
 
 def _document(each: ListCheck) -> dict[str, object]:

@@ -32,7 +32,7 @@ def reconcile(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Ask providers about deliveries of unknown outcome. It never sends.
+    """Ask providers about deliveries with an unknown outcome. It never sends.
 
     If the provider has the message it is marked accepted, or rejected if the provider did not send it. All
     others stay unknown, with what was seen. SMTP relays keep no records that can be asked. Safe to repeat.
@@ -164,7 +164,7 @@ def receipts(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Ask providers what became of accepted messages: delivered, bounced, failed.
+    """Ask providers whether accepted messages were delivered, bounced or failed.
 
     SendGrid reports bounces and drops (and deliveries, if the account keeps Email Activity), Twilio reports
     every text. Addresses that bounced get no further messages; that includes a full mailbox if SendGrid
@@ -194,7 +194,7 @@ def _show_receipts(found: list[Received], length: timedelta) -> None:
     watched = sys.stdout.isatty()
     if not found:
         if watched:
-            show(f"Nothing to ask: no receipt of the last {short_duration(length)} is missing.")
+            show(f"Nothing to ask: no receipt from the last {short_duration(length)} is missing.")
     elif watched or any(each.is_news for each in found):
         head = ("PROVIDER", "ASKED", "DELIVERED", "BOUNCED", "FAILED", "SUPPRESSED")
         show(table(head, [_receipts_row(each) for each in found]))

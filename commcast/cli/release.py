@@ -61,14 +61,14 @@ def send_incident(place: Place, ledger: Ledger, said: VerbInput) -> ExitCode:
         except _SentByOthers as sent:
             [theirs] = sent.args
             at = clock_of(desk.config, desk.now)(theirs.at)
-            words = f"update {theirs.number} was sent by {theirs.by} while you were asked ({at})"
+            words = f"update {theirs.number} was sent by {theirs.by} while you were being asked ({at})"
             return _tell(desk, plan, ledger, said, text=f"{incident.id}: {words}; nothing was sent by you.")
         # From here on the words are released: Ctrl-C stops the incident.
         with stopping_on_interrupt(ledger, incident.id, clock), going_on_unread():
             if released.signal:
                 signal.raise_signal(released.signal)
             if released.not_written:
-                say(f"Warning: {released.not_written}. The ledger has the time; it is written later.")
+                say(f"Warning: {released.not_written}. The ledger has the time; the file gets it later.")
             fill(look, released)
             looks.close()
             with ProgressBar() as progress:
@@ -130,7 +130,7 @@ def _ask_and_release(
         desk, plan = release.plan_again(look)
         if said.yes and plan.drafts != before.drafts:
             # A yes covers the words that were there; not those that somebody adds meanwhile.
-            raise DecisionNeeded(f"{plan.incident.path} was changed by somebody meanwhile.")
+            raise DecisionNeeded(f"{plan.incident.path} was changed by someone else in the meantime.")
     raise DecisionNeeded(f"{plan.incident.id} changed each time you looked.")
 
 

@@ -47,7 +47,8 @@ def report(
         Literal["audience"] | None, typer.Option("--by", help="With --since: one row per audience.")
     ] = None,
     per: Annotated[
-        Per | None, typer.Option("--per", help="With --since: one row per this; default: as fits.")
+        Per | None,
+        typer.Option("--per", help="With --since: one row per week or month; default: whichever fits."),
     ] = None,
     as_json: JsonOption = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for the review.")] = False,
@@ -58,7 +59,7 @@ def report(
     now: NowOption = None,
     folder: FolderOption = None,
 ) -> None:
-    """Show what was promised and kept: first word, silences, promises, estimates, outcomes.
+    """Show what was promised and kept: first message, silences, promises, estimates, outcomes.
 
     It is computed from the ledger, so it works even if the incident's file is gone. With --since it shows the
     trend: what built trust (promises kept, ends within the estimate) and what cost trust (downtime, broken
@@ -247,7 +248,7 @@ def feedback(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Add readers' answers to "did we keep you well informed?"; the report shows the sum.
+    """Add readers' answers to "did we keep you well informed?"; the report shows the totals.
 
     The counts are added to those entered before. Without --yes and --no it shows the sum.
 
@@ -264,7 +265,7 @@ def feedback(
             raise nothing_sent_for(incident)
         if sum(sums) > told:
             what = f"that makes {sum(sums):,} answers to {told:,} messages"
-            all_of_them = f"write how many answered yes and no, {told:,} in all at most"
+            all_of_them = f"write how many answered yes and no, at most {told:,} in total"
             remedy = "give only what came in since the last time" if any(before) else all_of_them
             raise InputError(Fault("", 0, 0, what, remedy))
         if yes or no:
@@ -273,4 +274,4 @@ def feedback(
     if as_json:
         show_json("feedback", {"incident": incident, "yes": sums[0], "no": sums[1]})
     else:
-        show(f"{incident}: {sums[0]:,} yes, {sums[1]:,} no in all.")
+        show(f"{incident}: {sums[0]:,} yes, {sums[1]:,} no in total.")

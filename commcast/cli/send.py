@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @verb("incident late")
 def send(said: VerbInput) -> None:
-    """Release an incident's drafts after a question, and send what is due. Safe to repeat.
+    """Release an incident's drafts after confirmation, and send what is due. Safe to repeat.
 
     Example: commcast send pay7
     """
@@ -41,7 +41,7 @@ def send(said: VerbInput) -> None:
         what = "incidents have something to send"
         found = find_incident(loaded, said.incident, needs_sending(desk, ledger), what)
         if found is None:
-            found = find_incident(loaded, None, is_open, "incidents are open, and all was already sent")
+            found = find_incident(loaded, None, is_open, "incidents are open, and everything was sent")
         if found is None:
             show("Nothing to send: no incident has a draft, and no message waits.")
             return
@@ -79,7 +79,7 @@ def discard(
         if not numbers and history.correcting:  # it ended between its stop and its words
             with ledger.write() as connection:
                 _give_up_correction(connection, found.id)
-            show(f"The correction of {found.id} is given up; nothing of it was written.")
+            show(f"The correction of {found.id} is abandoned; nothing was written.")
             _tell_of_stop(ledger, found.id)
             return
         if not numbers:

@@ -114,8 +114,8 @@ def worker_for(desk: Desk, ledger: Ledger, progress: ProgressBar) -> Worker:
     def halting() -> None:
         progress.end()
         say(
-            f"Nothing more is sent. What is on its way may finish, for at most {DRAIN_SECONDS:.0f} seconds; "
-            "Ctrl-C ends that at once."
+            f"Nothing more is sent. Messages in flight have up to {DRAIN_SECONDS:.0f} seconds to finish; "
+            "Ctrl-C stops at once."
         )
 
     return make_worker(desk, ledger, clock=clock, progress=progress, halting=halting)
@@ -232,7 +232,7 @@ def _named(loaded: Loaded, wanted: str) -> Incident:
         if loaded.broken:
             count = len(loaded.broken)
             files = "incident file is" if count == 1 else "incident files are"
-            say(f"Note: {count} other {files} broken: commcast lint tells where.")
+            say(f"Note: {count} other {files} broken; see: commcast lint")
         return found
     own = [name for name in loaded.broken if name.rpartition("/")[2].removesuffix(".yaml") == wanted]
     faults = [fault for name in own or loaded.broken for fault in loaded.broken[name].faults]

@@ -45,7 +45,7 @@ def status(
     incident: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this incident.")] = None,
     overdue: Annotated[
         bool,
-        typer.Option("--overdue", help="Only what is late, also a first word; exit with 4 if anything is."),
+        typer.Option("--overdue", help="Only what is late, first messages included; exits with 4 if any."),
     ] = False,
     watch: Annotated[
         bool,
@@ -60,15 +60,15 @@ def status(
     now: NowOption = None,
     folder: FolderOption = None,
 ) -> None:
-    """Show where every incident stands: what was told to how many, and when the next update is due.
+    """Show where every incident stands: who was told what, and when the next update is due.
 
     Open incidents come first, by their next deadline. Below each you see what every audience was told last
     and when it expects more, who is on duty, and who was nudged. A promise stays broken until its audience
-    gets something newer; an incident that has ended has no deadline. Without the ledger, or over an old copy
-    of it, nobody knows what was sent: it exits with 3.
+    gets something newer; an incident that has ended has no deadline. Without a ledger, or with an
+    old copy of one, it is not known what was sent: it exits with 3.
 
-    --watch reads a copy of the ledger, and only when something has changed, so it disturbs no running send.
-    With --json it prints one line of JSON per change, also into a pipe.
+    --watch reads a copy of the ledger, and only when something has changed, so it never slows down a send.
+    With --json it prints one line of JSON per change, even into a pipe.
 
     Example: commcast status --overdue
 
@@ -107,14 +107,14 @@ def _way_out(found: DeskStatus) -> str:
     late = [each for each in found.histories if each.id in found.overdue]
     name = late[0].id if len(late) == 1 else "ID"
     if all(each.is_draft for each in late):
-        return f"a draft waits for a yes: commcast send {name}"
+        return f"a draft is waiting to be released: commcast send {name}"
     if all(each.stopped_by for each in late):
-        return f"{late[0].stopped_by} stopped it; go on with: {way_on(name, late[0].stopped_by)}"
+        return f"{late[0].stopped_by} stopped it; lift it with: {way_on(name, late[0].stopped_by)}"
     if any(each.counts.get("pending") for each in late):
         return f"one is written but still pending: commcast send {name}, commcast doctor --connect"
     if all(each.status in _PLANNED for each in late):
         return f"say whether the work has started or is done: commcast start {name}, commcast complete {name}"
-    return f'write: commcast update {name} --nothing-new "…"'
+    return f'post one: commcast update {name} --nothing-new "…"'
 
 
 def show_status(folder: Path | None, *, now: datetime, incident: str | None) -> None:
@@ -200,7 +200,7 @@ def watch_status(folder: Path | None, incident: str | None, every: str, *, as_js
     """Watch a desk until Ctrl-C. Raises InputError without a terminal to draw on, unless for JSON."""
     pause = duration(every, "--every").total_seconds()
     if not as_json and not can_draw(sys.stdout):
-        raise InputError("--watch needs a terminal; programs use: commcast status --watch --json")
+        raise InputError("--watch needs a terminal; scripts use: commcast status --watch --json")
     watch = Watch(find_folder(folder, shows=True), incident)
     with suppress(KeyboardInterrupt):  # the normal end of a watch
         (print_changes if as_json else draw)(watch, lambda: time.sleep(max(pause, _REST * watch.cost)))
@@ -251,7 +251,7 @@ _UNREADABLE = "cannot be read now"
 def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> list[Line]:
     """Return the lines of one look: warnings and what is being sent come above the table."""
     local = found.now.astimezone(found.zone)
-    lines = [(f"{local:%H:%M:%S %Z}. Ctrl-C ends the watch.", ""), *((each, "") for each in warnings(found))]
+    lines = [(f"{local:%H:%M:%S %Z}. Press Ctrl-C to stop.", ""), *((each, "") for each in warnings(found))]
     if ticked := last_tick_line(found):
         lines.append((ticked, DIM))
     if found.sending:
@@ -263,7 +263,7 @@ def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> l
 def _sending_line(each: BroadcastCounts, rate: float | None) -> str:
     facts = [f"{each.done:,} of {each.total:,}"]
     if rate is not None:
-        facts.append(per_second(rate) if rate else "nothing since the last look")
+        facts.append(per_second(rate) if rate else "nothing since the last refresh")
     facts += [f"{count:,} {state}" for state in ("rejected", "unknown") if (count := each.counts.get(state))]
     return f"  {each.incident} {NAMES[each.channel]}, {each.notice}: {', '.join(facts)}"
 

@@ -69,10 +69,10 @@ def _first_word(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
     if each.first_told is not None:
         if each.first_told - each.first_due >= _ON_TIME:
             came = short_duration(each.first_told - each.began)
-            yield f"the first word came {came} after the start; {within}", ""
+            yield f"the first message went out {came} after the start; {within}", ""
     elif not each.audiences:
         colour = RED if each.first_due < found.now else ""
-        yield f"first word to anybody: {due_in_words(each.first_due, found)}; {within}", colour
+        yield f"first message due: {due_in_words(each.first_due, found)}; {within}", colour
 
 
 def _audience_lines(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
@@ -138,8 +138,8 @@ def _to_do(each: IncidentProgress) -> Iterator[Line]:
     if each.counts.get("unknown"):
         yield f"{each.counts['unknown']} may or may not have arrived: commcast log {each.id}", YELLOW
     if each.drafts and not each.over:
-        many = "1 draft waits" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts wait"
-        yield f"{many} for a yes: commcast send {each.id}", YELLOW
+        many = "1 draft is waiting" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts are waiting"
+        yield f"{many} to be released: commcast send {each.id}", YELLOW
     if each.stopped_by:
         from commcast.model.history import way_on
 
@@ -153,7 +153,7 @@ def _cut(text: str, width: int) -> str:
 
 
 CLOSED_SHOWN = 10
-_HEAD = ("ID", "SEV", "STATUS", "LAST TOLD", "NEXT WORD", "DELIVERIES")
+_HEAD = ("ID", "SEV", "STATUS", "LAST TOLD", "NEXT UPDATE", "DELIVERIES")
 
 
 def lines_of(found: DeskStatus) -> Iterator[Line]:
@@ -165,7 +165,7 @@ def lines_of(found: DeskStatus) -> Iterator[Line]:
     elif not found.broken:
         yield 'No incidents yet. Declare one: commcast declare "…"', ""
     if len(closed) > CLOSED_SHOWN:
-        yield f"and {len(closed) - CLOSED_SHOWN} older ones that are over: commcast status --json", ""
+        yield f"and {len(closed) - CLOSED_SHOWN} older ones that have ended: commcast status --json", ""
     for fault in found.broken.values():
         yield f"broken: {fault}", RED
 
@@ -197,7 +197,7 @@ def warnings(found: DeskStatus) -> Iterator[str]:
     if not found.has_ledger and found.doubt:
         return
     if not found.has_ledger:
-        yield "There is no ledger in this folder, so nobody knows what was sent. See: commcast doctor"
+        yield "There is no ledger in this folder, so it is not known what was sent. See: commcast doctor"
     elif all(each.over for each in found.histories):
         return
     else:

@@ -49,7 +49,7 @@ def stop(
         with ledger.read() as connection:
             found = tallies(connection, None if everything else wanted)
     waiting = sum(each.count for each in found if each.state in {State.PENDING, State.HELD})
-    waits = "1 delivery waits" if waiting == 1 else f"{waiting} deliveries wait"
+    waits = "1 delivery is waiting" if waiting == 1 else f"{waiting} deliveries are waiting"
     name, which = ("Everything", "--all") if everything else (wanted, wanted)
     show_prose(f"{name} {'stopped' if is_new else 'was stopped already'}; {waits}.")
     say(f"Resume with: commcast resume {which}")
@@ -63,8 +63,8 @@ def resume(
 ) -> None:
     """Lift a stop and send what is still pending; nobody gets it twice.
 
-    Exits like the delivery: 0 done, 1 unknown or rejected, 75 try again. --all lifts a stop of everything,
-    but not those of single incidents. A pause that a provider asked for ends too.
+    Exits like send: 0 done, 1 unknown or rejected, 75 try again. --all lifts a stop of everything,
+    but not those of single incidents. It also ends a pause that a provider asked for.
 
     Example: commcast resume pay7
     """
@@ -78,7 +78,7 @@ def resume(
         with ledger.write() as connection:
             lifted = lift_stop(connection, wanted, by or who(), clock())
             reopen(connection)
-        how = "may go on" if lifted else "was not stopped; what is open goes on"
+        how = "is no longer stopped" if lifted else "was not stopped; pending messages are sent"
         say(f"{'Everything' if everything else wanted} {how}.")
         with ledger.read() as connection:
             in_progress = {broadcast.incident for broadcast in open_broadcasts(connection)}
@@ -110,7 +110,7 @@ def _check_no_correction_waits(desk: Desk, ledger: Ledger, wanted: str) -> None:
         return
     if any(found.update(number).corrects for number in drafts(found, history.releases)):
         ways = ways_on(wanted, "to send it: it lifts the stop")
-        raise DecisionNeeded(f"A correction of {wanted} waits for a yes; nothing was resumed.\n{ways}")
+        raise DecisionNeeded(f"A correction of {wanted} is not released yet; nothing was resumed.\n{ways}")
 
 
 def deliver(desk: Desk, worker: Worker, incident: str) -> Delivered:

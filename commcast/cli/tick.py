@@ -60,9 +60,9 @@ _WHY = {
     "promise": "an update is due",
     "late": "a promise is broken",
     "untold": "nobody was reached",
-    "provider": "a provider takes nothing",
+    "provider": "a provider accepts nothing",
     "held": "a holding statement goes out",
-    "draft": "a draft waits",
+    "draft": "a draft is waiting",
     "estimate": "an estimate has passed",
     "broken file": "its file is broken",
     "handover": "it is offered to somebody else",
@@ -77,7 +77,7 @@ def delivered_in_words(delivered: Delivered, zone: tzinfo = UTC) -> str:
         parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer arrived")
     if delivered.held_back:
         all_of_them = "nobody was told: all " if delivered.nobody_heard else ""
-        parts.append(f"{all_of_them}{delivered.held_back} already had the most messages an hour allows")
+        parts.append(f"{all_of_them}{delivered.held_back} already got the most messages allowed per hour")
     if delivered.expired:
         parts.append(f"{delivered.expired} not told: the promise in their message had passed")
     if left := delivered.waiting - delivered.planned:
@@ -87,7 +87,7 @@ def delivered_in_words(delivered: Delivered, zone: tzinfo = UTC) -> str:
     if delivered.stopped_by and delivered.waiting:
         parts.append(f"stopped by {delivered.stopped_by}")
     for each in delivered.taken_over:
-        parts.append(f"{each.provider} accepted no more ({each.why}), {each.by} took over the rest")
+        parts.append(f"{each.provider} stopped accepting messages ({each.why}), {each.by} took over the rest")
     for trouble in delivered.troubles:
         parts.append(f"{trouble.provider} {'refuses us' if trouble.refuses else 'is down'}: {trouble.why}")
     about = dict.fromkeys(notice_in_words(notice, number) for notice, number in delivered.frozen)
@@ -165,7 +165,7 @@ def _lines(found: Foreseen) -> Iterator[str]:
         by = NAMES[Channel(coming.channel)]
         yield f"{story_in_words(coming.incident)}: would send {notice} by {by} to {coming.deliveries:,}"
     for incident, who in found.stopped.items():
-        yield f"{incident}: stopped by {who}; go on with: {way_on(incident, who)}"
+        yield f"{incident}: stopped by {who}; lift it with: {way_on(incident, who)}"
     if not (found.waking or found.coming):
         yield "A tick would send nothing."
 
@@ -230,7 +230,8 @@ def tick(
         str | None, typer.Option("--for", help="Stop the loop after this time, such as 5h.")
     ] = None,
     until_closed: Annotated[
-        bool, typer.Option("--until-closed", help="Stop the loop when no incident is open and nothing waits.")
+        bool,
+        typer.Option("--until-closed", help="Stop the loop when no incident is open and nothing is pending."),
     ] = False,
     dry_run: DryRunOption = False,
     now: Annotated[
@@ -239,15 +240,16 @@ def tick(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Send what is released and owed; for cron. Running it twice, or late, is safe.
+    """Send released updates and everything else that is due; for cron. Running it twice, or late, is safe.
 
     It sends released updates, reminders, nudges and, if [silence] says so, holding statements; never a draft.
-    It prints nothing if nothing happened, and without a terminal it repeats what lasts once an hour. A
-    broken file is reported (exit 2) and stops only its own incident. A loop exits with the gravest code
-    of its passes; "try again" (75) counts only from the last one. If a pass takes longer than the
-    interval, the passes it missed are skipped. A pass after which readers are owed something late exits
-    with 4. One that exits with 0 or 1 and leaves nothing late requests heartbeat_url of commcast.toml, if
-    there is one.
+    It prints nothing if nothing happened; without a terminal, a lasting problem is repeated once an hour. A
+    broken file is reported (exit 2) and stops only its own incident. It exits with 4 if something that was
+    promised to readers is still late. If it exits with 0 or 1 it requests heartbeat_url, if commcast.toml
+    sets one. A loop exits with the most serious code of its passes; "try again" (75) counts only from the
+    last one. If a pass takes longer than the interval, the passes it missed are skipped.
+
+    Example: commcast tick -C /srv/desk
 
     Example: commcast tick --loop 1m --until-closed
     """

@@ -68,7 +68,7 @@ def resend(
     as_json: options.JsonOption = False,
     folder: options.FolderOption = None,
 ) -> None:
-    """Send again what may or may not have arrived, or what was rejected.
+    """Resend messages that may not have arrived, or that were rejected.
 
     Nothing does this automatically. Unknown: anyone who did get it gets it twice; an email over SMTP keeps
     its Message-ID, so that mail systems can drop a second copy. Rejected: nobody gets it twice; suppressed
@@ -116,7 +116,7 @@ def settle(
     incident: IdArgument = None,
     unknown: UnknownOption = False,
     to: options.AddresseeOption = None,
-    because: Annotated[str, typer.Option(help="How you know, for those who ask later.")] = "",
+    because: Annotated[str, typer.Option(help="How you know, for the record.")] = "",
     by: options.ByOption = None,
     yes: options.NoQuestionOption = False,
     as_json: options.JsonOption = False,

@@ -53,7 +53,7 @@ def find_open(
         name, last = place.incident.id, place.incident.latest
         if last.is_end and last.number not in read_history(ledger, name).releases:
             raise DecisionNeeded(
-                f"update {last.number} ({last.status}) of {name} is a draft that nobody released.\n"
+                f"update {last.number} ({last.status}) of {name} is an unreleased draft.\n"
                 f"{ways_on(name, discard='to delete it and write it again')}"
             )
     return place
@@ -101,7 +101,7 @@ def refuse_untold(place: Place) -> None:
     name = place.incident.id
     with suppress(LedgerError), session.ledger_of(place.desk, dry_run=True) as ledger:
         if not read_history(ledger, name).releases:
-            refuse("", f"nobody was told of {name}", f"write: commcast discard {name}")
+            refuse("", f"nobody was told about {name}", f"write: commcast discard {name}")
 
 
 def typed_words(said: VerbInput, key: str, *, planned: bool = False) -> dict[str, str]:
@@ -156,7 +156,7 @@ def check_unchanged(place: Place, checked: Incident, said: VerbInput, ledger: Le
     if left and said.yes:
         # Its words would be carried forward; --yes covers only the words of this command.
         raise DecisionNeeded(
-            f"update {left[0]} of {name} is a draft that nobody released; nothing was written.\n"
+            f"update {left[0]} of {name} is an unreleased draft; nothing was written.\n"
             f"{ways_on(name, 'to send it first')}"
         )
 
@@ -174,7 +174,7 @@ def append(desk: Desk, checked: Incident, entry: Mapping[str, Any], seen: str) -
     say(f"Wrote update {checked.latest.number} into {checked.path}.")
     written = load_incident(path, desk.config, desk.now, desk.released_at)
     if len(written.updates) != len(checked.updates):
-        refuse(checked.path, "was changed by somebody meanwhile", "look at it, then send it")
+        refuse(checked.path, "was changed by someone else in the meantime", "look at it, then send it")
     return written
 
 

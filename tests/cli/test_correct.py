@@ -179,7 +179,7 @@ Kept = Callable[..., Path]
     [
         ("card", "--wrong '3 hours' --right ' '", "--right"),
         ("card", "--wrong '3 hours' --right '3 hours'", "--right: says the same"),
-        ("card", "--wrong '3 hours' --right now\x07", "--right: holds a control character"),
+        ("card", "--wrong '3 hours' --right now\x07", "--right: contains a control character"),
         ("card", "--wrong '3 hours' --right now --update 7", "--update: card1 has no update 7"),
         ("card", "nope --wrong '3 hours' --right now", "nope"),
         ("card", "--wrong '4 hours' --right now", "no message of card1 says '4 hours' … 3 hours"),
@@ -187,7 +187,7 @@ Kept = Callable[..., Path]
         ("card", "card1 --wrong x", "an option is missing:\n  --right  What is right instead"),
         ("corrected", WRONG.removeprefix("correct "), "was corrected already, to '30 minutes', by update 2"),
         ("planned", "card1 --wrong 02:00 --right 05:00", "commcast reschedule card1"),
-        ("started", f"card1 --wrong {clock(-30)} --right {clock(-20)}", "when it began"),
+        ("started", f"card1 --wrong {clock(-30)} --right {clock(-20)}", "the start time"),
     ],
     ids=timeless,
 )
@@ -216,7 +216,7 @@ def test_a_dry_run_counts_and_leaves_every_byte(kept: Kept) -> None:
 def test_a_draft_is_sent_or_discarded_first_and_a_changed_file_names_this_command(desk: Path) -> None:
     """A yes to this update is not a yes to the draft that holds the wrong words."""
     assert do(desk, card()).exit_code == 5
-    said = "update 1 of card1 is a draft that nobody released; nothing was written"
+    said = "update 1 of card1 is an unreleased draft; nothing was written"
     refuse(desk, f"{WRONG} --yes", said, 5)
     succeed(desk, "send card1")
     (desk / FILE).write_text((desk / FILE).read_text().replace("3 hours", "30 minutes"))
@@ -273,10 +273,10 @@ def test_wrong_words_do_not_go_on_while_their_correction_waits(told: Path) -> No
         told,
         f"""
         {WRONG} < n         | 5 | 0 |
-        resume card1        | 5 | 0 | A correction of card1 waits … commcast send card1
+        resume card1        | 5 | 0 | A correction of card1 is not released … commcast send card1
         status card1        | 0 | 0 | {ways}
         stop card1 --by sam | 0 | 0 |
-        resume card1        | 5 | 0 | A correction of card1 waits
+        resume card1        | 5 | 0 | A correction of card1 is not released
         """,
     )
     assert stops(told) == ["sam"]
@@ -299,7 +299,7 @@ def test_a_correction_that_ended_between_its_stop_and_its_words_can_be_given_up(
     with monkeypatch.context() as patch:
         patch.setattr(command, "append", interrupted)
         play(told, f"{WRONG} --yes | 130 | 0 |")
-    play(told, "status card1 | 0 | 0 | or commcast discard card1\ndiscard card1 --yes | 0 | 0 | given up")
+    play(told, "status card1 | 0 | 0 | or commcast discard card1\ndiscard card1 --yes | 0 | 0 | abandoned")
     assert stops(told) == []
 
 

@@ -111,7 +111,7 @@ def test_the_demo_tells_the_whole_story_on_a_screen_of_eighty_columns_and_runs_t
 def test_the_demo_works_on_every_day_also_in_summer_and_replaces_only_a_demo(tmp_path: Path) -> None:
     for now in ("2026-11-22T09:00+00:00", "2027-07-04T06:00+00:00", "2026-03-29T12:00+00:00"):
         told = run("demo", "--now", now, "--folder", tmp_path / "demo").stdout
-        tick = "11:21  tick: nobody wrote, and a holding statement goes out by itself"
+        tick = "11:21  tick: nobody has posted, so a holding statement goes out automatically"
         assert missing(f"Next update: by 10:25 CE … 40 accepted … {tick}", told) == []
     (tmp_path / "thesis.txt").write_text("years of work")
     assert "exists and is not a demo folder" in run("demo", "--folder", tmp_path, expect=2).stderr
@@ -571,9 +571,9 @@ def test_what_a_provider_never_does_is_known_without_asking_it(
     ]
     write_list(tmp_path, "customers", "email,phone", rows)
     checked = json.loads(run("recipients", "check", "--json", folder=tmp_path).stdout)["audiences"][1]
-    said = ["audiences/customers.csv:2: SendGrid takes no address that is not ASCII before its @: 1 row; use"]
+    said = ["audiences/customers.csv:2: SendGrid accepts only ASCII before the @: 1 row; use"]
     said += [
-        "audiences/customers.csv:2: Twilio texts no number in the US or Canada from a name: 1 row"
+        "audiences/customers.csv:2: Twilio does not text US or Canadian numbers from a name: 1 row"
     ] * warned
     assert [line.startswith(each) for line, each in zip(checked["warnings"], said, strict=True)] == [
         True

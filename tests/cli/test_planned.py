@@ -174,7 +174,7 @@ def test_a_dry_run_echoes_the_window_as_it_was_read_and_writes_nothing(kept: Kep
 def test_an_end_may_name_its_offset_in_the_night_of_two_such_hours(desk: Path) -> None:
     done = schedule(in_berlin(desk), "2027-10-31 01:00/02:30+01:00")
     assert done.exit_code == 0, done.output
-    read = "01:00 CEST to 02:30 CET … 2 hours 30 minutes, the clocks change within it"
+    read = "01:00 CEST to 02:30 CET … 2 hours 30 minutes, the clocks change during it"
     assert missing(read, done.stderr) == []
     assert mails_to(desk), "customers are told of planned work"
     assert "kind: maintenance\nseverity: 2\n" in (desk / FILE).read_text()
@@ -205,8 +205,8 @@ def test_a_window_that_would_be_refused_later_is_asked_for_again(desk: Path) -> 
     assert done.exit_code == 0, done.output
     said = (
         "Severity 2 (--severity was not given) … 'soon' is not a window … long after its start; write its "
-        "date if that is meant … it has begun "
-        "already (Wed 1 Jan 2020, 02:00 to 04:00 UTC … the window ends before it begins"
+        "date if that is meant … it has "
+        "already begun (Wed 1 Jan 2020, 02:00 to 04:00 UTC … the window ends before it begins"
     )
     assert missing(said, done.stderr) == []
     assert f"from: {DAY}T02:00+00:00" in (desk / FILE).read_text()
@@ -260,14 +260,14 @@ PAST = f"{NOW - timedelta(minutes=30):%H:%M}"
         ("ahead", "complete --fixed x", "database1 has not begun"),
         ("ahead", "extend --until '2099-01-01 05:00'", "has not begun"),
         ("passed", "start", "the window of database1 is over"),
-        ("begun", "start", "database1 has begun already"),
+        ("begun", "start", "database1 has already begun"),
         ("begun", "complete", "--fixed is missing; what was done"),
         ("begun", "extend", "--until is missing"),
         ("begun", "extend --until soon", "--until: 'soon' is not a date and time"),
         ("begun", "extend --until '2020-01-01 05:00'", "--until: that is not later than the announced end"),
         ("begun", f"extend --until {PAST}", "write its date if that is meant: "),
         ("begun", "reschedule", "--window is missing"),
-        ("begun", "reschedule --window '2020-01-01 02:00/04:00'", "--window: it has begun already"),
+        ("begun", "reschedule --window '2020-01-01 02:00/04:00'", "--window: it has already begun"),
         ("begun", "resolve --fixed x", 'not an incident; write: commcast complete database1 --fixed "…"'),
         ("begun", "update --status completed", "write: commcast complete database1"),
         ("begun", "update --status extended", "write: commcast extend database1 --until"),

@@ -57,10 +57,10 @@ SCREEN = (
     "Left out: 1 of 2 rows of partners are bad … audiences/partners.csv:2: … "
     "Bad cell: audiences/partners.csv:3:25: locale is not a locale (ignored in 1 row) … "
     "Not told: audiences/partners.csv:4:24: opt_out: opted out (in 1 row) … "
-    "readers are told to expect word by … get a holding statement from … no tick has run yet … "
+    "readers are told to expect an update by … get a holding statement from … no tick has run yet … "
     "commcast tick --loop 1m … end expected … "
     "Readers cannot reach you: [contact] in commcast.toml is empty … customers SMS 1 1 1 … "
-    "SMS: into files in outbox/ (nothing leaves) This question is good until … "
+    "SMS: as files in outbox/ (nothing is sent) This question is good until … "
     "| Subject: [Investigating] Card payments fail (card1) … Send 7 messages: 6 emails, 1 SMS? [y/N]"
 )
 
@@ -130,13 +130,13 @@ def test_how_long_it_takes_is_said_and_a_promise_before_its_end_is_refused(
 ) -> None:
     """Two emails at one per hour, and an update promised within twenty minutes: a draft stays."""
     shown = in_one(run("preview", "pay7", folder=limited(1)).stdout)
-    assert "At 1 a second the last of 2 email messages leaves by" in shown
+    assert "At 1 per second the last of 2 email messages leaves by" in shown
     assert "promise the next update: readers" not in shown
     folder = limited(1 / 3600)
     refused = do(folder, "send pay7", "y\n")
     assert refused.exit_code == 5
     assert missing("after the promised … Raise per_second", refused.stderr) == []
-    assert "1 draft waits" in run("status", folder=folder).stdout
+    assert "1 draft is waiting" in run("status", folder=folder).stdout
     sent = run("send", "pay7", "--yes", folder=folder, expect=75)
     assert "promise the next update: readers not reached by then are dropped" in in_one(sent.stderr)
 
@@ -192,7 +192,7 @@ def test_a_lead_is_shown_before_and_after_and_is_no_failure(bench: Bench) -> Non
     done = run("send", "pay7", "--yes", folder=bench.folder)
     assert "pay7: update 1 released, 1 handed over." in done.stdout
     assert missing("4 follow at  … , sent by tick.", done.stderr) == []
-    assert "wait for their turn" not in done.stderr
+    assert "still queued" not in done.stderr
     assert "would send nothing" in run("tick", "--dry-run", folder=bench.folder).stdout
     told = json.loads(run("send", "pay7", "--json", folder=bench.folder).stdout)
     assert (told["planned"], told["waiting"]) == (4, 4)
@@ -215,7 +215,7 @@ def test_what_a_cap_holds_back_is_shown_and_released_all_the_same(bench: Bench) 
     assert "Promise: none; nobody is told now." in run("send", "--dry-run", folder=bench.folder).stdout
     done = run("send", "pay7", "--yes", folder=bench.folder, expect=5)
     assert "update 2 released, 0 handed over." in done.stdout
-    assert "NOBODY WAS TOLD: all 3 had as many messages within the hour" in done.stderr
+    assert "NOBODY WAS TOLD: all 3 already got as many messages as an address" in done.stderr
     assert "Next word is promised" not in done.stderr
     assert "held back" in run("log", "pay7", folder=bench.folder).stdout
 
@@ -225,7 +225,7 @@ def test_who_reads_words_of_their_own_is_said(desk: Path) -> None:
     file = desk / "incidents" / "card1.yaml"
     file.write_text(file.read_text() + "    for: {customers: {issue: Cards fail., scope: In the EU.}}\n")
     shown = in_one(do(desk, "preview card1").stdout)
-    assert "Their own words (for:) are read by customers (issue, scope)." in shown
+    assert "Words of their own (for:) are used for customers (issue, scope)." in shown
     assert "Carried forward" not in shown
 
 
@@ -277,4 +277,4 @@ def test_what_is_carried_and_what_is_taken_back_is_said(desk: Path) -> None:
     two = "  - nothing_new: x\n    for: {customers: {issue: Cards fail.}}\n  - for: {customers: ~}\n"
     file.write_text(file.read_text() + two)
     shown = in_one(do(desk, "preview card1").stdout)
-    assert "Their own words (for:) no longer hold for customers (issue)." in shown
+    assert "Words of their own (for:) are no longer used for customers (issue)." in shown

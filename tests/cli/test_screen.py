@@ -465,11 +465,11 @@ def test_help_lists_every_command_in_the_order_of_the_table_as_its_own_help_says
     statsu                          | Did you mean 'status'
     declare Card fails\x1b           | Put the words in quotes: commcast declare 'Card fails\\u001b'
     log --channel fax               | Invalid value for '--channel': 'fax' is not one of 'email', 'sms'
-    update 'Still broken'           | Words need an option: commcast update --nothing-new "…" (or --issue "…")
-    update Still broken             | Words need an option: commcast update --nothing-new "…" (or --issue "…")
-    resolve 'Still broken'          | Words need an option: commcast resolve --fixed "…"
-    retract Still broken            | Words need an option: commcast retract --because "…"
-    reopen Still broken             | Words need an option: commcast reopen --issue "…"
+    update 'Still broken'           | Text needs an option: commcast update --nothing-new "…" (or --issue "…")
+    update Still broken             | Text needs an option: commcast update --nothing-new "…" (or --issue "…")
+    resolve 'Still broken'          | Text needs an option: commcast resolve --fixed "…"
+    retract Still broken            | Text needs an option: commcast retract --because "…"
+    reopen Still broken             | Text needs an option: commcast reopen --issue "…"
 """)
 def test_a_slip_in_a_command_is_told_what_was_meant(
     bench: Bench, arguments: str, said: str, monkeypatch: pytest.MonkeyPatch

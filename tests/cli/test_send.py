@@ -198,7 +198,7 @@ def test_what_others_sent_meanwhile_is_not_sent_again(
 
     monkeypatch.setattr(asking, "ask", sent_meanwhile)
     draft(desk)
-    said = '"released": []' if how else "was sent by … while you were asked … nothing was sent by you"
+    said = '"released": []' if how else "was sent by … while you were being asked … nothing was sent by you"
     play(desk, f"send card1 {how} | 0 | 7 | {said}")
 
 
@@ -377,7 +377,7 @@ def test_an_update_spares_what_others_write(ours: Bench, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(verbs, "checked_update", meanwhile)
     result = run("update", "--issue", "MINE", "--yes", folder=ours.folder, expect=2)
-    assert "changed by somebody meanwhile" in result.stderr
+    assert "changed by someone else in the meantime" in result.stderr
     assert "MINE" not in path.read_text()
 
 
@@ -464,7 +464,7 @@ STOPS = [
     """
     stop --all --by dana | 0 | 0 | Everything stopped
     resume pay7          | 5 | 0 | still stopped by dana
-    resume --all         | 0 | 5 | may go on … pay7: 5 accepted
+    resume --all         | 0 | 5 | is no longer stopped … pay7: 5 accepted
     """,
 ]
 

@@ -188,7 +188,7 @@ def test_preview_says_what_keeps_the_owner_from_being_nudged(desk: Path) -> None
         file.write('\n[people.dana]\nname = "Dana Reyes"\nemail = "env:NOBODY_SET_THIS"\n')
     assert "write [people]" not in in_one(declare(desk, "--owner", "dana", "--dry-run").output)
     declare(desk, "--owner", "dana")
-    said = "Nobody can be nudged: dana has no address that can be used (NOBODY_SET_THIS is not set: the email"
+    said = "Nobody can be nudged: dana has no usable address (NOBODY_SET_THIS is not set: the email"
     assert said in in_one(preview(desk).output)
 
 
@@ -216,7 +216,7 @@ def test_test_sends_every_audience_to_oneself_and_changes_nothing_of_what_is_owe
     before = everything_in(desk)
     to = ("--to", "alex@customer.example", "--to", "+4915550100009")  # the first is a reader, too
     done = run("test", "card1", *to, folder=desk)
-    assert "SMS: into files in outbox/" in done.stderr
+    assert "SMS: as files in outbox/" in done.stderr
     assert len(outbox(desk)) == 6
     for name in outbox(desk):
         raw, of = (desk / "outbox" / name).read_bytes(), b"(customers|support|executives|internal|partners)"
@@ -311,7 +311,7 @@ def first_words(lines: list[str]) -> list[str]:
 
 
 def test_status_says_what_somebody_has_to_do(bench: Bench) -> None:
-    assert "  1 draft waits for a yes: commcast send pay7" in status_at(bench)
+    assert "  1 draft is waiting to be released: commcast send pay7" in status_at(bench)
     bench.send()
     run("stop", "pay7", "--by", "dana", folder=bench.folder)
     (bench.folder / "incidents" / "half.yaml").write_text("title: [\n")
@@ -332,7 +332,7 @@ def test_what_is_open_comes_first_and_planned_work_has_no_first_word_that_is_lat
     order = ["pay7", "database1", "aaa"]
     assert [word for word in first_words(lines) if word in order] == order
     assert [each["id"] for each in document_at(bench)["incidents"]] == order
-    assert not any("first word" in line for line in lines)
+    assert not any("first message" in line for line in lines)
 
 
 def test_a_first_word_that_reaches_nobody_is_overdue(bench: Bench) -> None:
@@ -354,11 +354,11 @@ def test_a_draft_has_waited_since_a_tick_saw_it_first_and_its_first_word_is_late
         path.write_text(written)
         os.utime(path, (bench.now.timestamp(),) * 2)
         bench.tick()
-    waits = "first word to anybody: … in 3m; the cadence says within 10m"
+    waits = "first message due: … in 3m; the cadence says within 10m"
     assert terminal.missing(waits, "\n".join(status_at(bench))) == []
     assert status_at(bench, "--overdue", minutes=3) == []
     late = status_at(bench, "--overdue", minutes=4, expect=4)
-    assert "  first word to anybody: LATE by 1m; the cadence says within 10m" in late
+    assert "  first message due: LATE by 1m; the cadence says within 10m" in late
     assert document_at(bench, "--overdue", minutes=4, expect=4)["overdue"] == ["pay7"]
     bench.later(minutes=4)
     (nudge,) = bench.tick().nudged["pay7"].nudges
@@ -420,7 +420,7 @@ def test_a_tick_says_what_is_late_and_a_stop_how_to_go_on(four: Bench) -> None:
     ticked = run("tick", folder=four.folder, expect=5)  # nobody can be nudged
     assert "pay7: late since 21 Nov" in ticked.stderr
     late = run("status", "--overdue", folder=four.folder, expect=4)
-    assert "stopped it; go on with: commcast resume pay7" in in_one(late.stderr)
+    assert "stopped it; lift it with: commcast resume pay7" in in_one(late.stderr)
 
 
 def test_what_an_adopted_ledger_did_not_send_first_is_not_called_late(four: Bench) -> None:
@@ -429,7 +429,7 @@ def test_what_an_adopted_ledger_did_not_send_first_is_not_called_late(four: Benc
     four.later(minutes=30)
     four.append("incidents/pay7.yaml", update_text(four.now, issue="It is all of Europe."))
     four.send()
-    assert "the first word came" not in " ".join(status_at(four))
+    assert "the first message went out" not in " ".join(status_at(four))
 
 
 def test_each_audience_has_what_it_was_told_and_its_own_promise(four: Bench) -> None:
@@ -583,13 +583,13 @@ def test_who_was_not_reached_and_a_nudge_that_reached_nobody_say_so(four: Bench)
 def test_a_late_first_word_is_said_and_one_in_time_is_not(four: Bench) -> None:
     within = "the cadence says within 15m"
     began = f"\nstarted: {(four.now - timedelta(minutes=25)).isoformat()}"
-    assert f"  first word to anybody: 10:20, in 14m; {within}" in status_at(four)
+    assert f"  first message due: 10:20, in 14m; {within}" in status_at(four)
     four.edit("incidents/pay7.yaml", "severity: 1", f"severity: 1{began}")
-    assert f"  first word to anybody: LATE by 10m; {within}" in status_at(four)
+    assert f"  first message due: LATE by 10m; {within}" in status_at(four)
     four.send()
-    assert f"  the first word came 25m after the start; {within}" in status_at(four)
+    assert f"  the first message went out 25m after the start; {within}" in status_at(four)
     four.edit("incidents/pay7.yaml", began, "")
-    assert not any("first word" in line for line in status_at(four))
+    assert not any("first message" in line for line in status_at(four))
 
 
 def watch_of(bench: Bench, incident: str | None = None) -> tuple[Watch, list[float]]:
@@ -627,7 +627,7 @@ def test_what_is_being_sent_is_shown_with_its_rate_between_two_looks(bench: Benc
     seconds[0] += 2
     text = pictured(watch)
     assert "pay7 email, update:1: 56 of 100, 23/s, 4 rejected, 2 unknown" in text
-    assert "pay7 SMS, update:1: 0 of 100, nothing since the last look" in text
+    assert "pay7 SMS, update:1: 0 of 100, nothing since the last refresh" in text
 
 
 def test_nothing_is_read_if_nothing_changed_and_every_byte_stays(
@@ -675,11 +675,11 @@ def test_json_is_a_line_for_each_change(bench: Bench, monkeypatch: pytest.Monkey
 def test_a_person_sees_it_in_place_and_ends_it_with_ctrl_c(bench: Bench) -> None:
     bench.send()
     arguments, pressed = ["status", "--watch", "--every", "1s"], [b"", terminal.CTRL_C]
-    seen = at_terminal(bench.folder, arguments, [("Ctrl-C ends", key) for key in pressed], COLUMNS="50")
+    seen = at_terminal(bench.folder, arguments, [("Ctrl-C to stop", key) for key in pressed], COLUMNS="50")
     assert (seen.exit_code, "Traceback" in seen.screen) == (0, False)
     assert seen.screen.rfind("\x1b[?25h") > seen.screen.rfind("\x1b[?25l")
     left = seen.left(50)
-    assert [sum(said in line for line in left) for said in ("Ctrl-C ends the watch", "pay7  ")] == [1, 1]
+    assert [sum(said in line for line in left) for said in ("Ctrl-C to stop", "pay7  ")] == [1, 1]
     assert max(map(len, left)) < 50
 
 
@@ -822,7 +822,7 @@ def test_the_log_tells_who_was_told_when_by_whom_and_what_was_promised(told: Pat
     assert (document["releases"][0]["number"], document["releases"][0]["by"]) == (1, "test")
     for incident in ([], ["pay7"]):  # nudges are listed apart, and are no incident
         whole = run("log", *incident, folder=told).stdout
-        before, _, after = whole.partition("Told to our own people, of pay7:")
+        before, _, after = whole.partition("Sent to your own people about pay7:")
         assert ("nudge" in before, after.count("nudge")) == (False, 2)
     document = json.loads(run("log", "--json", folder=told).stdout)
     assert {each["incident"] for each in document["said"]} == {"pay7"}

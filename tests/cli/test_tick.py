@@ -64,7 +64,7 @@ def test_json_is_one_document_and_nothing_of_a_stopped_incident_is_sent(bench: B
     bench.stop()
     bench.release()
     dry_run = run("tick", "--dry-run", folder=bench.folder).stdout
-    assert "pay7: stopped by dana; go on with: commcast resume pay7\n" in dry_run
+    assert "pay7: stopped by dana; lift it with: commcast resume pay7\n" in dry_run
     assert "would send update" not in dry_run
     none: dict[str, object] = {"outcomes": {}, "lost": 0, "waiting": 0, "planned": 0}
     expected = none | {"stopped_by": "dana", "troubles": [], "taken_over": []}
@@ -78,7 +78,7 @@ def test_json_is_one_document_and_nothing_of_a_stopped_incident_is_sent(bench: B
 def test_a_dry_run_tells_whom_a_tick_would_nudge(bench: Bench) -> None:
     later = (just_now() + timedelta(minutes=10)).isoformat()
     result = run("tick", "--dry-run", "--now", later, folder=bench.folder)
-    assert result.stdout == "pay7: would nudge Dana Reyes: a draft waits\n"
+    assert result.stdout == "pay7: would nudge Dana Reyes: a draft is waiting\n"
     document = json.loads(run("tick", "--dry-run", "--json", "--now", later, folder=bench.folder).stdout)
     assert document["would_send"] == []
     (nudge,) = document["would_nudge"]

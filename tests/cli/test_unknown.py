@@ -314,7 +314,7 @@ def test_a_fault_of_ours_leaves_all_waiting_and_log_says_why(
     assert states(bench) == {"pending": 5}
     shown = run("log", "pay7", folder=tmp_path).stdout
     assert "waiting: our limit is reached" in shown
-    assert NOT_BEGUN not in shown  # those behind only wait for their turn
+    assert NOT_BEGUN not in shown  # those behind are only queued
     by(monkeypatch, accepted)
     run("resume", "pay7", folder=tmp_path)
     assert states(bench) == {"accepted": 5}
@@ -389,7 +389,7 @@ def test_unknown_again_is_unknown_and_may_be_sent_a_third_time(
     by(monkeypatch, half)
     result = run(*RESEND, "--yes", folder=bench.folder, expect=1)
     assert "5 messages are released again: 2 accepted, 3 unknown." in result.stdout
-    assert "nothing is resent by itself" in result.stderr
+    assert "nothing is resent automatically" in result.stderr
     no = OutcomeKind.NOT_TAKEN  # refused as a whole: released, and nothing has left
     by(monkeypatch, lambda item: Outcome(item.delivery, no, "the key is wrong", blame=Blame.ACCOUNT))
     result = run(*RESEND, "--yes", folder=bench.folder, expect=78)
@@ -563,7 +563,7 @@ def test_files_and_smtp_are_asked_nothing_and_a_person_is_told_so(live: Bench) -
     live.send()
     assert run("receipts", folder=live.folder).output == ""
     seen = at_terminal(live.folder, ["receipts"], [])
-    assert seen.screen == "Nothing to ask: no receipt of the last 3d is missing.\n"
+    assert seen.screen == "Nothing to ask: no receipt from the last 3d is missing.\n"
 
 
 THEN = datetime(2025, 3, 1, tzinfo=UTC)

@@ -152,7 +152,7 @@ REFUSED = [
     ("empty", f"{CARD} --issue 'a\x1b[2Jb'", "--issue: "),
     ("empty", f"{CARD} --id ../x", "--id: "),
     ("empty", CARD.replace("fail", "\x1b]0;owned\x07"), "TITLE: "),
-    ("empty", CARD.replace("fail", "\udcff"), "TITLE holds bytes that are not text"),
+    ("empty", CARD.replace("fail", "\udcff"), "TITLE contains bytes that are not text"),
     ("empty", f"{STORM} '2020-01-01 02:00'", "--expected: "),
     ("empty", f"{EXPECTED} --status identified", "--expected: an incident that is identified has begun"),
     ("empty", "declare 'Cards fail'", NONE_MISSING),
@@ -162,7 +162,7 @@ REFUSED = [
     (
         "told",
         "update --action Wait. --no-action",
-        "--action: is written and taken back; leave out --no-action",
+        "--action: is both set and cleared; leave out --no-action",
     ),
     ("two", UPDATE, "card1, sign1"),
     ("told", "update", "nothing new to send"),
@@ -185,13 +185,13 @@ REFUSED = [
     ("over", "retract card1 --because Wrong.", OVER),
     ("over", "reopen card1 --issue Again.", "--resolution is missing"),
     ("told", "retract", "--because is missing"),
-    ("draft", RETRACT, "nobody was told of card1; write: commcast discard card1"),
-    ("planned draft", "cancel --because Wrong.", "nobody was told of db1; write: commcast discard db1"),
+    ("draft", RETRACT, "nobody was told about card1; write: commcast discard card1"),
+    ("planned draft", "cancel --because Wrong.", "nobody was told about db1; write: commcast discard db1"),
     ("told", f"reopen card1 {ANEW}", "card1 is not over"),
     ("told", REOPEN, "no incident is over"),
     ("told", "merge card1 --into card1", "cannot be part of itself"),
     ("other over", "merge card1 --into sign1", "--into: sign1 is over"),
-    ("other untold", "merge card1 --into sign1", "nobody was told of sign1"),
+    ("other untold", "merge card1 --into sign1", "nobody has been told about sign1"),
     # Whoever was told that something is down would hear nothing until then, and no end of it.
     ("with planned", "merge card1 --into db1", "--into: db1 is planned work"),
     ("with expected", "merge card1 --into db1", "--into: db1 has not begun"),
@@ -199,8 +199,8 @@ REFUSED = [
 ]
 DRAFTED = [
     ("ending", f"reopen card1 {ANEW}", "commcast discard card1 deletes it"),
-    ("ending", "update card1 --issue More.", "update 2 (resolved) of card1 is a draft that nobody released"),
-    ("draft", UPDATE, "update 1 of card1 is a draft that nobody released; nothing was written"),
+    ("ending", "update card1 --issue More.", "update 2 (resolved) of card1 is an unreleased draft"),
+    ("draft", UPDATE, "update 1 of card1 is an unreleased draft; nothing was written"),
 ]
 
 
@@ -231,7 +231,7 @@ def test_an_id_that_is_known_is_not_used_again(desk: Path) -> None:
     (desk / FILE).unlink()
     assert do(desk, f"{CARD} --yes --scope 'All cards.'").exit_code == 0
     assert files(desk) == ["card2.yaml", "card3.yaml"]
-    refuse(desk, f"{CARD} --yes --id card1", "card1 is in use already")
+    refuse(desk, f"{CARD} --yes --id card1", "card1 is already in use")
 
 
 def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
@@ -248,7 +248,7 @@ ALL = "Cards fail\n7\n1\nSome fail.\nWe look.\nsoon\nunknown\ny\n"
 # Read as tomorrow, it would be refused once everything else was answered.
 EARLIER = f"Cards\n1\nAll fail.\nWe look.\nby {GONE:%H:%M}\nunknown\ny\n"
 CONTROL = "1\nSome {} fail.\nSome fail.\nWe look.\nunknown\ny\n"
-AGAIN = "holds the control character {}; type it again"
+AGAIN = "contains the control character {}; type it again"
 TYPED = [
     ("empty", "declare", ALL, "must be 1 (worst) to 4 … 'soon' is not a timeframe", "severity: 1"),
     ("empty", "declare", EARLIER, f"by {GONE:%H:%M} is on ", "timeframe: unknown"),
