@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 from commcast.config.contact import contact_for
 from commcast.config.settings import Audience, Config
 from commcast.model.incident import (
-    LITERAL,
     Channel,
     Incident,
     Kind,
@@ -23,9 +22,9 @@ from commcast.model.incident import (
     View,
     Window,
     over_since,
-    translated,
 )
 from commcast.model.times import brief_duration, moment, span, spoken_duration
+from commcast.model.translation import LITERAL, translated
 from commcast.rendering.calendars import calendar_of
 
 Facts = dict[str, Any]  # plain JSON values
