@@ -190,13 +190,12 @@ def _show(figures: Figures, zone: ZoneInfo) -> None:
     show("")
     for line in aligned(facts(figures)):
         show(line)
-    if (people := people_table(figures, clock)).rows:
-        _show_tables([people])
+    _show_tables([people_table(figures, clock)])
 
 
 def _show_tables(found: Iterable[ReportTable]) -> None:
     """Print each table under its title, in red if it tells of what went wrong."""
-    for each in found:
+    for each in filter(lambda each: each.rows, found):
         show("")
         show(each.title, BOLD, *([RED] if each.bad else []))
         put(table([word.upper() for word in each.head], each.rows, DIM))

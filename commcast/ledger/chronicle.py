@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, FromClause, case, func, insert, or_, select, type_coerce
 
 from commcast.ledger import tables
 from commcast.ledger.tables import IS_FROZEN, State, Time, fields_of
@@ -204,13 +204,17 @@ def _promises_time() -> ColumnElement[bool]:
 _TEXTS_MEASURED = 500  # at most so many different texts are measured: those that most readers got
 
 
-@dataclass(frozen=True, slots=True)
-class TextSent:
-    """One text that `count` readers got, word for word; `recipient` holds the values of one of them."""
+class WordsSent(NamedTuple):
+    """Frozen words that so many `readers` got; `recipient` holds the values of one of them.
 
+    `promised` is the time by which they promise another message.
+    """
+
+    notice: str
+    channel: str
     audience: str
-    count: int
-    composition: int
+    readers: int
+    promised: datetime | None
     wording: str
     context: Mapping[str, Any]
     recipient: Mapping[str, Any]
@@ -237,12 +241,43 @@ def messages_accepted(connection: Connection, incident: str) -> int:
     return connection.execute(select(func.count()).where(*ours)).scalar_one()
 
 
-def read_texts_sent(connection: Connection, incident: str) -> tuple[tuple[TextSent, ...], int]:
+def read_words_sent(connection: Connection, incident: str) -> tuple[WordsSent, ...]:
+    """Return the words of each notice by channel and audience: those that most of its readers got."""
+    d = _delivery.c
+    ours = (d.incident == incident, d.state.in_(_TOLD), d.composition.is_not(None), IS_FROZEN)
+    alike = (
+        select(d.broadcast, d.audience, func.count().label("count"), func.min(d.id).label("first"))
+        .where(*ours)
+        .group_by(d.broadcast, d.audience, d.composition)
+        .subquery()
+    )
+    place = func.row_number().over(
+        partition_by=(alike.c.broadcast, alike.c.audience), order_by=(alike.c.count.desc(), alike.c.first)
+    )
+    ranked = select(alike.c.count, alike.c.first, place.label("place")).subquery()
+    return _words_sent(connection, select(ranked).where(ranked.c.place == 1).subquery())
+
+
+def _words_sent(connection: Connection, groups: FromClause) -> tuple[WordsSent, ...]:
+    """Return the words of groups of deliveries, each given by its size and its first delivery."""
+    d, c = _delivery.c, _composition.c
+    promised = case((_promises_time(), c.next_update_by))
+    rows = connection.execute(
+        select(d.notice, d.channel, d.audience, groups.c.count, promised, c.wording, c.context, d.recipient)
+        .join(groups, groups.c.first == d.id)
+        .join(_composition, c.id == d.composition)
+        .join(_broadcast, _broadcast.c.id == d.broadcast)
+        .order_by(groups.c.first)
+    )
+    return tuple(WordsSent(*row) for row in rows)
+
+
+def read_texts_sent(connection: Connection, incident: str) -> tuple[tuple[WordsSent, ...], int]:
     """Return the different texts that were sent, most readers first, and how many messages there were.
 
     At most `_TEXTS_MEASURED` different texts are returned.
     """
-    d, c = _delivery.c, _composition.c
+    d = _delivery.c
     theirs = (d.incident == incident, d.channel == Channel.SMS, d.state.in_(_TOLD))
     ours = (*theirs, d.composition.is_not(None), IS_FROZEN)
     total = connection.execute(select(func.count()).where(*ours)).scalar_one()
@@ -254,10 +289,4 @@ def read_texts_sent(connection: Connection, incident: str) -> tuple[tuple[TextSe
         .limit(_TEXTS_MEASURED)
         .subquery()
     )
-    rows = connection.execute(
-        select(d.audience, alike.c.count, d.composition, c.wording, c.context, d.recipient)
-        .join(alike, alike.c.first == d.id)
-        .join(_composition, c.id == d.composition)
-        .order_by(alike.c.first)
-    )
-    return tuple(TextSent(*row) for row in rows), total
+    return _words_sent(connection, alike), total

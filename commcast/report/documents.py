@@ -13,11 +13,21 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from commcast import __version__
-from commcast.report.drawing import tall_timeline, wide_timeline
+from commcast.report.drawing import mark_of, timeline_of
 from commcast.report.figures import AudienceFigures, Estimate, Figures, Gap, Promise, worst_severity
 from commcast.report.story import StoryNudge, Telling
 from commcast.report.trend import Trend, trend_cards, trend_chart, trend_headline, trend_table
-from commcast.report.words import ReportTable, cards, clock_of, facts, headline, people_table, subject, tables
+from commcast.report.words import (
+    ReportTable,
+    cards,
+    clock_of,
+    facts,
+    headline,
+    name_of,
+    people_table,
+    subject,
+    tables,
+)
 
 
 # The pages belong to the program: nothing in a desk's templates/ changes them.
@@ -30,9 +40,9 @@ def as_page(figures: Figures, zone: ZoneInfo) -> str:
         subject=subject(figures, clock),
         headline=headline(figures),
         cards=list(cards(figures, clock)),
-        wide=wide_timeline(figures, clock),
-        medium=wide_timeline(figures, clock, 740),
-        tall=tall_timeline(figures, clock),
+        wide=timeline_of(figures, clock),
+        medium=timeline_of(figures, clock, 740),
+        narrow=timeline_of(figures, clock, 360),
         letters=clock.letters,
         zone=zone.key,
         facts=list(facts(figures)),
@@ -63,6 +73,7 @@ def _render(name: str, **values: object) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.globals |= {"mark_of": mark_of, "name_of": name_of}
     return environment.get_template(name).render(version=__version__, **values)
 
 
@@ -84,8 +95,8 @@ def as_markdown(figures: Figures, zone: ZoneInfo) -> str:
 
 def trend_as_markdown(trend: Trend) -> str:
     """Return a trend as Markdown."""
-    head = ("## How we communicated", "", f"**{plain(trend_headline(trend))}**", "")
-    return "\n".join((*head, *_table_lines(trend_table(trend))))
+    head, table = ("## How we communicated", "", f"**{plain(trend_headline(trend))}**"), trend_table(trend)
+    return "\n".join((*head, *(["", *_table_lines(table)] if table.rows else [])))
 
 
 def _table_lines(table: ReportTable) -> Iterator[str]:
@@ -129,7 +140,7 @@ def as_document(figures: Figures) -> dict[str, Any]:
             "each": [_fields(each) for each in figures.promises],
         },
         "audiences": [_fields(each) for each in figures.audiences],
-        "messages": [_fields(each) for each in story.tellings],
+        "messages": [{**_fields(each), "lead": each.lead} for each in story.tellings],
         "holding_statements": figures.holdings,
         "corrections": figures.corrections,
         "estimates": [

@@ -84,18 +84,17 @@ class Line(NamedTuple):
 
 
 class Label(NamedTuple):
-    """Some text; `anchor` is start, middle or end; `turned` text runs upwards."""
+    """Some text; `anchor` is start, middle or end."""
 
     x: float
     y: float
     text: str
     what: str
     anchor: str = "start"
-    turned: bool = False
 
 
 class MessageMark(NamedTuple):
-    """A message: a shape given by `what`, with a letter or number in it."""
+    """A message: a shape given by `what`, with a letter or number in it; without one it is small."""
 
     x: float
     y: float
@@ -126,58 +125,24 @@ _LETTERS = {
     Shape.CORRECTION: "C",
     Shape.END: "✓",
 }
-_ROOMY = 80  # a lane this wide has room for text beside its line
+_CROWD = 60  # so many marks in a lane are small, wherever they are
+_RARE = {Shape.CORRECTION, Shape.END}
+_LEVELS, _LEVEL = 2, -21.0  # rows of marks, from a lane's line upwards
+_ROWS, _ROW = 3, 13.0  # rows of promises, from 18 below a lane's line downwards
 
 
-class _Frame(NamedTuple):
-    """The layout: time runs along from `start` to `end`; lanes are across, each `lane` wide from `first` on.
+def mark_of(telling: Telling) -> tuple[str, str]:
+    """Return the shape of a message's mark, and the letter or number in it."""
+    what = telling.shape.name.lower().replace("_", "-")
+    return what, _LETTERS.get(telling.shape, str(telling.number))
 
-    `base` is the place of a lane's line in it; marks are in `levels` rows from there, `level` apart, promises
-    in `rows` rows from `span` beyond the line, `row` apart.
+
+def timeline_of(figures: Figures, clock: Clock, width: float = 1100) -> Drawing:
+    """Return the timeline: time runs to the right, one lane below another.
+
+    Names are beside the lanes or, if it is narrower than 600 pixels, above them.
     """
-
-    wide: bool
-    width: float
-    start: float
-    end: float
-    first: float
-    lane: float
-    base: float
-    levels: int
-    level: float
-    rows: int
-    span: float
-    row: float
-
-
-def wide_timeline(figures: Figures, clock: Clock, width: float = 1100) -> Drawing:
-    """Return the timeline for wide pages: time runs to the right."""
-    frame = _Frame(True, width, 144, width - 34, 58, 116, 52, 2, -21, 3, 18, 13)
-    return _Plot(figures, clock, frame).drawing()
-
-
-def tall_timeline(figures: Figures, clock: Clock) -> Drawing:
-    """Return the timeline for a phone: time runs down, as long as the messages need."""
-    count = max(1, len(figures.audiences))
-    lane = 306 / min(count, 5)
-    room, start = _room(figures), 66 if lane > _ROOMY else 140
-    frame = _Frame(False, 54 + lane * count, start, start + room, 50, lane, 28, 2, -19, 2, 13, 8)
-    return _Plot(figures, clock, frame).drawing()
-
-
-def _room(figures: Figures) -> float:
-    """Return the length of a tall timeline on which most neighbouring marks don't touch."""
-    scale = Scale(_moments(figures), 0, 1)
-    closest = [
-        scale.at(after.first_at) - scale.at(before.first_at)
-        for each in figures.audiences
-        for before, after in pairwise(tellings_of(figures.story, each.name))
-        if before.first_at and after.first_at and after.first_at > before.first_at
-    ]
-    if not closest:
-        return 320
-    closest.sort()
-    return max(320.0, min(1400.0, (_MARK + 4) / closest[len(closest) // 10]))
+    return _Plot(figures, clock, width).made
 
 
 def _moments(figures: Figures) -> list[datetime]:
@@ -190,121 +155,121 @@ def _moments(figures: Figures) -> list[datetime]:
     return moments
 
 
-class _Plot:
-    def __init__(self, figures: Figures, clock: Clock, frame: _Frame) -> None:
-        self.figures, self.clock, self.frame = figures, clock, frame
-        self.scale = Scale(_moments(figures), frame.start, frame.end)
-        self.made = Drawing(frame.width)
-        self.bottom = frame.first + frame.lane * len(figures.audiences)
+class _Placed(NamedTuple):
+    """A message with its place along the axis, where its mark is shown, and on which level."""
 
-    def drawing(self) -> Drawing:
-        """Return all shapes."""
+    telling: Telling
+    along: float
+    shown: float
+    level: int
+
+
+class _Plot:
+    def __init__(self, figures: Figures, clock: Clock, width: float) -> None:
+        self.figures, self.clock, self.is_wide = figures, clock, width >= 600
+        self.name = min(22, max([14, *(len(each.name) for each in figures.audiences)]))  # characters
+        self.start, self.end = (18.0 + 9 * self.name if self.is_wide else 16.0), width - 32
+        self.lane, self.base = (116.0, 52.0) if self.is_wide else (134.0, 70.0)
+        self.scale = Scale(_moments(figures), self.start, self.end)
+        self.made = Drawing(width)
+        self.first = self._bounds()
+        self.bottom = self.first + self.lane * len(figures.audiences)
         self._axis()
-        self._bounds()
-        for number, each in enumerate(self.figures.audiences):
-            self._lane(number, each)
-        self.made.height = self.bottom + 8 if self.frame.wide else self.frame.end + 20
-        return self.made
+        for number, each in enumerate(figures.audiences):
+            self._lane(self.first + number * self.lane, number, each)
+        self.made.height = self.bottom + 8
+
+    def _bounds(self) -> float:
+        """Label the start and the end; return where the first lane begins."""
+        story, ended = self.figures.story, self.figures.ended
+        start = story.began_at or beginning(story)
+        began = f"{'began' if story.started or story.began_at else 'first'} {self.clock.time(start)}"
+        along, first = self.scale.at(start), 58.0
+        self.made.labels.append(Label(along, 16, began, "bound began"))
+        if ended:
+            over, text = self.scale.at(ended), f"over {self.clock.time(ended)}"
+            fits = over + 8 * len(text) < self.made.width
+            if (over if fits else over - 8 * len(text)) < along + 8 * len(began):
+                first += 16
+            self.made.labels.append(Label(over, first - 42, text, "bound over", "start" if fits else "end"))
+            title = f"lasted {length(max(ended - start, timedelta()))}"
+            what = "work" if story.is_planned else "down"
+            self._bar(self.made.bars, (along, over), first - 8, 5, what, title)
+        return first
 
     def _axis(self) -> None:
-        clear = 64.0 if self.frame.wide else 30.0
+        story, ended = self.figures.story, self.figures.ended
+        self._cross_line(self.scale.at(story.began_at or beginning(story)), "began")
+        if ended:
+            self._cross_line(self.scale.at(ended), "over")
         breaks = [(self.scale.places[i] + self.scale.places[i + 1]) / 2 for i in self.scale.breaks]
-        # On a tall page, the labels of the start and end are among those of the hours.
-        taken = [] if self.frame.wide else [(self.scale.at(at), 26.0) for at in self._ends]
-        taken += [(along, 56.0 if self.frame.wide else 16.0) for along in breaks]
+        taken = [(along, 56.0) for along in breaks]
         shown: datetime | None = None
-        for tick in ticks(self.scale, (self.frame.end - self.frame.start) / clear):
+        for tick in ticks(self.scale, (self.end - self.start) / 64):
             along = self.scale.at(tick)
             self._cross_line(along, "grid")
             if any(abs(along - other) < room for other, room in taken):
                 continue
-            taken.append((along, clear - 1))
+            taken.append((along, 63.0))
             self._axis_label(along, self.clock.hour_or_day(tick, shown))
             shown = tick
         for i, along in zip(self.scale.breaks, breaks, strict=True):
             self._cross_line(along, "break")
-            quiet = roughly(self.scale.moments[i + 1] - self.scale.moments[i])
-            self._axis_label(along, f"… {quiet} …" if self.frame.wide else quiet)
+            self._axis_label(along, f"… {roughly(self.scale.moments[i + 1] - self.scale.moments[i])} …")
 
-    @property
-    def _ends(self) -> list[datetime]:
-        """When it began and, if it is over, when it ended."""
-        story, ended = self.figures.story, self.figures.ended
-        return [story.began_at or beginning(story), *([ended] if ended else [])]
-
-    def _bounds(self) -> None:
-        """Draw the start and end across all lanes."""
-        story, ended = self.figures.story, self.figures.ended
-        start = story.began_at or beginning(story)
-        began, over = self.scale.at(start), self.scale.at(ended) if ended else None
-        close = over is not None and over - began < (250 if self.frame.wide else 34)
-        word = "began" if story.started or story.began_at else "first"
-        self._bound(start, word, "began", "end" if close else "start")
-        if ended and over is not None:
-            room = over < self.frame.end - 160
-            self._bound(ended, "over", "over", "start" if room else "end", 14 if close else 0)
-            title = f"lasted {length(max(ended - start, timedelta()))}"
-            across = self.frame.first - (8 if self.frame.wide else 6)
-            what = "work" if story.is_planned else "down"
-            self.made.bars.append(self._bar(began, over, across, 5, what, title))
-
-    def _bound(self, at: datetime, text: str, what: str, anchor: str, lower: float = 0) -> None:
-        """Draw one of the two; on a tall page its label is among the hours, moved down by `lower`."""
-        along, kind = self.scale.at(at), f"bound {what}"
-        self._cross_line(along, what)
-        if self.frame.wide:
-            self.made.labels.append(Label(along, 16, f"{text} {self.clock.time(at)}", kind, anchor))
-            return
-        hour = f"{at.astimezone(self.clock.zone):%H:%M}"
-        self.made.labels.append(Label(42, along - 2 + lower, text, kind, "end"))
-        self.made.labels.append(Label(42, along + 12 + lower, hour, kind, "end"))
-
-    def _lane(self, number: int, each: AudienceFigures) -> None:
-        across = self.frame.first + number * self.frame.lane
-        base = across + self.frame.base
+    def _lane(self, top: float, number: int, each: AudienceFigures) -> None:
+        base = top + self.base
         if number % 2 == 0:
-            start, end = (0.0, self.frame.width) if self.frame.wide else (0.0, self.frame.end + 20)
-            self.made.bars.insert(0, self._bar(start, end, across, self.frame.lane, "lane"))
-        self._lane_name(across, each)
-        self._line((self.frame.start, base), (self.frame.end, base), "base")
-        told = tellings_of(self.figures.story, each.name)
-        self._promises(base + self.frame.span, each.promises)
+            self.made.bars.insert(0, Bar(0, top, self.made.width, self.lane, "lane"))
+        self._lane_name(top, base, each)
+        self.made.lines.append(Line(self.start, base, self.end, base, "base"))
+        placed = list(self._placed(tellings_of(self.figures.story, each.name)))
+        crowded = len(placed) > _CROWD or any(
+            shown - along > 2 * _MARK or along < shown > self.end + _MARK / 2 for _, along, shown, _ in placed
+        )
+        self._promises(base + 18, each.promises, crowded=crowded)
         if each.silence:
-            self._silence(base, each.silence, [self.scale.at(one.first_at) for one in told if one.first_at])
-        self._messages(base, each, told)
+            self._silence(base, each.silence, [] if crowded else [along for _, along, _, _ in placed])
+        self._messages(base, each, placed, crowded=crowded)
 
-    def _lane_name(self, across: float, each: AudienceFigures) -> None:
-        of = " of " if self.frame.lane > _ROOMY else "/"
-        notes = [many(each.messages, "message"), f"{each.kept}{of}{each.due} kept" if each.due else ""]
-        if self.frame.wide:
-            base = across + self.frame.base
-            self.made.labels.append(Label(12, base - 8, cut(each.name, 14), "name"))
-            for i, note in enumerate(filter(None, notes)):
-                self.made.labels.append(Label(12, base + 9 + 15 * i, note, "note"))
-            return
-        fits, turned = int(self.frame.lane / 7.5), self.frame.lane <= _ROOMY
-        name = cut(each.name, 10 if turned else fits)
-        x, y = (across + 24, self.frame.start - 50) if turned else (across + 6, 18)
-        self.made.labels.append(Label(x, y, name, "name", turned=turned))
-        y = self.frame.start - 32
-        self.made.labels.append(Label(across + 6, y, cut(notes[1] or notes[0], fits + 2), "note"))
+    def _lane_name(self, top: float, base: float, each: AudienceFigures) -> None:
+        notes = [many(each.messages, "message"), *([f"{each.kept} of {each.due} kept"] if each.due else [])]
+        labels, name = self.made.labels, cut(each.name, self.name if self.is_wide else 18)
+        labels.append(Label(12 if self.is_wide else 24, base - 8 if self.is_wide else top + 18, name, "name"))
+        if self.is_wide:
+            labels += [Label(12, base + 9 + 15 * i, note, "note") for i, note in enumerate(notes)]
+        else:
+            labels.append(Label(self.made.width - 12, top + 18, ", ".join(notes), "note", "end"))
 
-    def _messages(self, base: float, each: AudienceFigures, told: Sequence[Telling]) -> None:
-        taken = [-_MARK] * (self.frame.levels if self.frame.lane > _ROOMY else 1)
+    def _placed(self, told: Iterable[Telling]) -> Iterator[_Placed]:
+        """Yield where marks belong and where they are shown: a little later rather than on top of another."""
+        taken = [-_MARK] * _LEVELS
         for telling in told:
             if telling.first_at is None:
                 continue
             along = self.scale.at(telling.first_at)
             level = _first_free(taken, along)
-            along = max(along, taken[level] - 2)  # a little later rather than on top of another
-            taken[level] = along + _MARK
-            across = base + level * self.frame.level
+            shown = max(along, taken[level] - 2)
+            taken[level] = shown + _MARK
+            yield _Placed(telling, along, shown, level)
+
+    def _messages(
+        self, base: float, each: AudienceFigures, placed: Iterable[_Placed], *, crowded: bool
+    ) -> None:
+        """Draw the marks; in a crowded lane small and at their true places, but for corrections and ends."""
+        clear = 0.0
+        for telling, along, shown, level in placed:
+            what, letter = mark_of(telling)
+            if crowded:
+                shown, level = along, 0
+                if telling.shape in _RARE and along >= clear:
+                    level, clear = _LEVELS - 1, along + _MARK
+                else:
+                    letter = ""
+            y = base + level * _LEVEL
             if level:
-                self._line((along, base), (along, across), "stem")
-            x, y = self._point(along, across)
-            what = telling.shape.name.lower().replace("_", "-")
-            letter = _LETTERS.get(telling.shape, str(telling.number))
-            self.made.marks.append(MessageMark(x, y, what, letter, self._title(telling, each)))
+                self.made.lines.append(Line(shown, base, shown, y, "stem"))
+            self.made.marks.append(MessageMark(shown, y, what, letter, self._title(telling, each)))
 
     def _title(self, telling: Telling, each: AudienceFigures) -> str:
         ways = [
@@ -314,95 +279,75 @@ class _Plot:
         at = self.clock.time(telling.first_at) if telling.first_at else ""
         return f"{name_of(telling)} at {at}: {each.name}, {readers}"
 
-    def _promises(self, across: float, promises: Sequence[Promise]) -> None:
-        taken = [0.0] * self.frame.rows
+    def _promises(self, top: float, promises: Sequence[Promise], *, crowded: bool) -> None:
+        taken = [0.0] * _ROWS
         drawn: set[tuple[datetime, Kept]] = set()
-        placed: list[tuple[int, float, float, float, Promise]] = []
+        placed: list[tuple[int, float, float, Promise]] = []
         for promise in sorted(promises, key=lambda each: (each.made_at, each.promised)):
             if (promise.promised, promise.state) in drawn:
                 continue  # repeated, for example by a reminder
             drawn.add((promise.promised, promise.state))
-            start, end = self.scale.at(promise.made_at), self.scale.at(promise.promised)
-            until = self.scale.at(promise.promised + promise.late) if promise.late else end
-            if promise.state is Kept.BROKEN:
-                until = self.frame.end
+            start, until = self.scale.at(promise.made_at), self.scale.at(promise.promised)
+            if promise.late or promise.state is Kept.BROKEN:
+                until = self.scale.at(promise.promised + promise.late) if promise.late else self.end
             row = _first_free(taken, start)
             # With room for the text after it.
-            text = 8 * len(_lateness(promise)) if self.frame.wide and promise.state not in _FINE else 0
-            taken[row] = until + 2 + text
-            placed.append((row, start, end, until, promise))
-        for row, start, end, until, promise in placed:
+            has_text = promise.state not in _FINE and not crowded
+            taken[row] = until + 2 + (8 * len(_lateness(promise)) if has_text else 0)
+            placed.append((row, start, until, promise))
+        words: list[tuple[float, float, float]] = []
+        for row, start, until, promise in placed:
+            self._promise(top + row * _ROW, promise, start, until)
+            if crowded or promise.state in _FINE:
+                continue
             size = 8 * len(_lateness(promise))
-            below = until > self.frame.end - size
+            below = until > self.end - size
             first, last = (until - size, until) if below else (until + 1, until + size)
-            on_the_text = [p for r, s, _, u, p in placed if r == row + below and s < last and u > first]
-            label = None if set(on_the_text) - {promise} else "below" if below else "behind"
-            self._promise(across + row * self.frame.row, promise, start, end, until, label)
+            y = top + row * _ROW + (18 if below else 7)
+            is_taken = any(
+                r == row + below and s < last and u > first and p is not promise for r, s, u, p in placed
+            ) or any(abs(y - other) < 12 and s < last and u > first for s, u, other in words)
+            if not is_taken:
+                words.append((first, last, y))
+                x, anchor = (until, "end") if below else (until + 5, "start")
+                self.made.labels.append(Label(x, y, _lateness(promise), "late", anchor))
 
-    def _promise(
-        self, across: float, promise: Promise, start: float, end: float, until: float, label: str | None
-    ) -> None:
-        """Draw one; on a wide page its text is behind or below it, None if a bar is there."""
+    def _promise(self, top: float, promise: Promise, start: float, until: float) -> None:
         title = (
             f"promised for {self.clock.time(promise.promised)} at {self.clock.time(promise.made_at)}: "
             f"{said_of(promise, self.clock)}"
         )
-        what = f"span {promise.state.name.lower()}"
-        self.made.spans.append(self._bar(start, max(end, start + 2), across, 6, what, title))
-        self.made.spans.append(self._bar(end - 1, end + 1, across - 2, 10, "deadline"))
-        if promise.state in _FINE:
-            return
-        if until > end:
-            self.made.spans.append(self._bar(end, until, across - 1, 8, "span overdue", title))
-        text = _lateness(promise)
-        if self.frame.wide and label:
-            x, y, anchor = (until, 18, "end") if label == "below" else (until + 5, 7, "start")
-            self.made.labels.append(Label(x, across + y, text, "late", anchor))
-        elif not self.frame.wide:
-            middle = (end + until) / 2
-            if until - end > 7 * len(text):  # there is room beside its bar
-                self.made.labels.append(Label(across + 19, middle, text, "late", "middle", turned=True))
-            elif self.frame.lane > _ROOMY:
-                self.made.labels.append(Label(across + 11, middle + 4, text.replace(" late", ""), "late"))
+        end, what = self.scale.at(promise.promised), f"span {promise.state.name.lower()}"
+        self._bar(self.made.spans, (start, max(end, start + 2)), top, 6, what, title)
+        self._bar(self.made.spans, (end - 1, end + 1), top - 2, 10, "deadline")
+        if promise.state not in _FINE and until > end:
+            self._bar(self.made.spans, (end, until), top - 1, 8, "span overdue", title)
 
     def _silence(self, base: float, gap: Gap, marks: Sequence[float]) -> None:
         start, end = self.scale.at(gap.start), self.scale.at(gap.end)
         title = f"longest silence, {self.clock.time(gap.start)} to {self.clock.time(gap.end)}"
-        self.made.spans.append(self._bar(start, end, base - 3, 6, "silence", title))
-        text = length(gap.length)
-        if self.frame.wide and end - start > 130:
-            text += " of silence"
+        self._bar(self.made.spans, (start, end), base - 3, 6, "silence", title)
+        text = length(gap.length) + (" of silence" if end - start > 130 else "")
         # A text to some readers only may fall within it: the label stays clear of that.
         places = [start + share * (end - start) for share in (0.5, 0.25, 0.75)]
         room = 3.6 * len(text) + _MARK / 2
         along = next((at for at in places if all(abs(at - mark) > room for mark in marks)), places[0])
-        if self.frame.wide:
-            self.made.labels.append(Label(along, base - 14, text, "quiet", "middle"))
-        else:
-            self.made.labels.append(Label(base - 9, along, text, "quiet", "middle", turned=True))
+        along = max(self.start + room, min(along, self.made.width - room))
+        self.made.labels.append(Label(along, base - 14, text, "quiet", "middle"))
 
     def _axis_label(self, along: float, text: str) -> None:
-        if self.frame.wide:
-            self.made.labels.append(Label(along, self.frame.first - 20, text, "tick", "middle"))
-        else:
-            self.made.labels.append(Label(42, along + 4, text, "tick", "end"))
+        self.made.labels.append(Label(along, self.first - 20, text, "tick", "middle"))
 
     def _cross_line(self, along: float, what: str) -> None:
         """Draw a line across all lanes at one time."""
-        first, last = (self.frame.first - 12, self.bottom) if self.frame.wide else (46, self.frame.width)
-        self._line((along, first), (along, last), what)
+        self.made.lines.append(Line(along, self.first - 12, along, self.bottom, what))
 
-    def _line(self, start: tuple[float, float], end: tuple[float, float], what: str) -> None:
-        self.made.lines.append(Line(*self._point(*start), *self._point(*end), what))
-
-    def _bar(self, start: float, end: float, across: float, thick: float, what: str, title: str = "") -> Bar:
-        x, y = self._point(start, across)
-        length = max(0.0, end - start)
-        size = (length, thick) if self.frame.wide else (thick, length)
-        return Bar(x, y, *size, what, title)
-
-    def _point(self, along: float, across: float) -> tuple[float, float]:
-        return (along, across) if self.frame.wide else (across, along)
+    @staticmethod
+    def _bar(
+        into: list[Bar], between: tuple[float, float], y: float, height: float, what: str, title: str = ""
+    ) -> None:
+        start, end = between
+        into.append(Bar(start, y, max(0.0, end - start), height, what, title))
 
 
 def _lateness(promise: Promise) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,16 +11,17 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from commcast.errors import TemplateError
 from commcast.ledger import chronicle
-from commcast.ledger.chronicle import Promised, ReleaseRecord, Scope, TextsAt, TextSent
+from commcast.ledger.chronicle import Promised, ReleaseRecord, Scope, TextsAt, WordsSent
 from commcast.ledger.oncall import calls
 from commcast.ledger.tables import OWN_STORY, State
 from commcast.ledger.tallies import DeliveryCount
-from commcast.model.incident import END_STATUSES, Kind
+from commcast.model.incident import END_STATUSES, Channel, Kind
 from commcast.model.release import ELSEWHERE
 from commcast.plan.notices import NoticeKind
-from commcast.rendering.render import Renderer
-from commcast.rendering.templates import Wording
+from commcast.rendering.compose import renderer_for
+from commcast.rendering.render import EmailContent, SmsContent
 from commcast.report.story import NightTexts, Pledge, Shape, Story, StoryNudge, StoryUpdate, Telling, Texts
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -46,6 +47,7 @@ def read_story(connection: Connection, incident: str, now: datetime) -> Story | 
     texts, count = chronicle.read_texts_sent(connection, incident)
     return replace(
         story,
+        tellings=_with_words(story.tellings, chronicle.read_words_sent(connection, incident)),
         nudges=read_nudges(connection, incident),
         feedback=chronicle.read_answers(connection, incident),
         texts=_measured(texts, count),
@@ -62,7 +64,7 @@ def read_stories(connection: Connection, since: datetime, now: datetime) -> tupl
 
 def read_tellings(connection: Connection, incident: str) -> tuple[Telling, ...]:
     """Return everything sent about an incident, oldest first; "~pay7" is what was sent to its own people."""
-    stages = {each.number: _stage(each, {}) for each in chronicle.read_released(connection, Scope(incident))}
+    stages = {each.number: _stage(each) for each in chronicle.read_released(connection, Scope(incident))}
     return _tellings(chronicle.read_counted(connection, Scope(incident)), stages)
 
 
@@ -97,7 +99,7 @@ def _story(
 ) -> Story:
     newest = released[-1]
     about: Mapping[str, Any] = newest.facts.get("incident", {})
-    stages = tuple(map(_stage, released, [{}, *(each.facts.get("update", {}) for each in released)]))
+    stages = tuple(map(_stage, released))
     kind = about.get("kind", Kind.INCIDENT.value)
     knows = kind == Kind.INCIDENT.value and about.get("started_written", True)
     return Story(
@@ -117,7 +119,7 @@ def _story(
     )
 
 
-def _stage(release: ReleaseRecord, before: Mapping[str, Any]) -> StoryUpdate:
+def _stage(release: ReleaseRecord) -> StoryUpdate:
     update: Mapping[str, Any] = release.facts.get("update", {})
     timeframe, window = update.get("timeframe") or {}, update.get("window") or {}
     return StoryUpdate(
@@ -132,15 +134,7 @@ def _stage(release: ReleaseRecord, before: Mapping[str, Any]) -> StoryUpdate:
         ended=_time(update.get("ended")),
         corrects=tuple(update.get("corrects") or ()),
         elsewhere=release.how == ELSEWHERE,
-        words=next(filter(None, _words(update, before)), ""),
     )
-
-
-def _words(update: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str | None]:
-    """Yield what an update said, what was new in it first."""
-    yield from (update.get(key) for key in ("nothing_new", "right", "because", "fixed"))
-    yield from (update.get(key) for key in ("issue", "resolution") if update.get(key) != before.get(key))
-    yield update.get("issue")
 
 
 def _time(text: str | None) -> datetime | None:
@@ -228,15 +222,53 @@ def read_nudges(connection: Connection, incident: str) -> tuple[StoryNudge, ...]
     return tuple(sorted(told, key=lambda each: each.at))
 
 
-def _measured(texts: Sequence[TextSent], count: int) -> Texts:
-    """Return the segments of all texts; if there are very many, an estimate from those given."""
-    known = sum(text.count for text in texts)
-    if not known:
-        return Texts()
-    renderers = {
-        wording: Renderer(Wording.from_json(wording)) for wording in {each.wording for each in texts}
+# What templates may choose words by, and what is nobody's own.
+_NOT_PERSONAL = {"locale", "timezone", "level"}
+
+
+def _with_words(tellings: Iterable[Telling], sent: Iterable[WordsSent]) -> tuple[Telling, ...]:
+    words = {(each.notice, each.channel, each.audience): each for each in sent}
+
+    def told(telling: Telling) -> Telling:
+        known = words.get((telling.notice, telling.channel, telling.audience))
+        if known is None:
+            return telling
+        match _rendered(known, _anonymous(known.recipient)):
+            case EmailContent(subject=subject, text=text):
+                telling = replace(telling, subject=subject, text=text.strip())
+            case SmsContent(body=body):
+                telling = replace(telling, text=body)
+        return replace(telling, next_update_by=known.promised)
+
+    return tuple(map(told, tellings))
+
+
+def _anonymous(recipient: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a reader's values with "[name]" in place of the name, and so on; a link remains one."""
+    hidden = {
+        key: f"{'https://' if '://' in value else ''}[{key}]"
+        for key, value in recipient.items()
+        if isinstance(value, str) and value and key not in _NOT_PERSONAL
     }
-    segments = sum(
-        renderers[text.wording].sms(text.context, text.recipient).size.segments * text.count for text in texts
-    )
-    return Texts(count, round(segments * count / known), exact=known == count)
+    greeting = str(recipient.get("greeting", "")).replace(recipient.get("name") or "[name]", "[name]")
+    return {**recipient, **hidden, "greeting": greeting}
+
+
+def _rendered(sent: WordsSent, recipient: Mapping[str, Any]) -> EmailContent | SmsContent | None:
+    """Return the words as this reader reads them; None if the values they need have been erased."""
+    try:
+        renderer = renderer_for(sent.wording)
+        render = renderer.sms if sent.channel == Channel.SMS else renderer.email
+        return render(sent.context, recipient)
+    except TemplateError:
+        return None
+
+
+def _measured(texts: Iterable[WordsSent], count: int) -> Texts:
+    """Return the segments of all texts; if there are very many, an estimate from those given."""
+    known = segments = 0
+    for text in texts:
+        if isinstance(sms := _rendered(text, text.recipient), SmsContent):
+            known += text.readers
+            segments += sms.size.segments * text.readers
+    return Texts(count, round(segments * count / known), exact=known == count) if known else Texts(count)

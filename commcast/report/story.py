@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from textwrap import shorten
 from typing import NamedTuple
+
+_PARAGRAPH = re.compile(r"\n[ \t]*\n|\n(?=[-*] )")
+# Sentences end with one of these; a greeting ends with a comma, and a heading with none.
+_STOPS, _QUOTES = ".!?…。؟", "\"'”’»)"
+_AFTER_A_SENTENCE = re.compile(rf"(?<=[{_STOPS}])\s+|(?<=[{_STOPS}][{_QUOTES}])\s+")
+_LEAD_FROM, _LEAD_TO = 40, 240  # characters: "We are looking into this." alone says nothing
 
 
 class Shape(StrEnum):
@@ -25,8 +33,7 @@ class StoryUpdate:
     """One released update: its own time (`at`), and when somebody released it.
 
     `earliest` and `latest` are its estimate of the end, or the planned end; None if unknown. `ended` is when
-    it says that the incident was over. `elsewhere` means that it was sent before this ledger began. `words`
-    are what was new in it.
+    it says that the incident was over. `elsewhere` means that it was sent before this ledger began.
     """
 
     number: int
@@ -40,7 +47,6 @@ class StoryUpdate:
     ended: datetime | None = None
     corrects: tuple[int, ...] = ()
     elsewhere: bool = False
-    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,9 @@ class Telling:
 
     `first_at` and `last_at` are when the provider accepted it for the first and the last reader, None if for
     nobody. `outcomes` counts its deliveries: accepted (including delivered, bounced and failed), delivered,
-    bounced, failed, rejected, unknown, waiting, held, "skipped: …".
+    bounced, failed, rejected, unknown, waiting, held, "skipped: …". `subject` and `text` are what most of its
+    readers read, without what is one reader's own; "" if they cannot be read any more. `next_update_by` is
+    the time by which they promise another message.
     """
 
     notice: str
@@ -62,6 +70,21 @@ class Telling:
     last_at: datetime | None
     outcomes: Mapping[str, int]
     providers: tuple[str, ...] = ()
+    subject: str = ""
+    text: str = ""
+    next_update_by: datetime | None = None
+
+    @property
+    def lead(self) -> str:
+        """How its text begins: sentences of 40 characters or more together, without greeting and headings."""
+        found: list[str] = []
+        for paragraph in _PARAGRAPH.split(self.text):
+            for sentence in _AFTER_A_SENTENCE.split(" ".join(paragraph.lstrip("-*> ").split())):
+                if sentence.rstrip(_QUOTES).endswith(tuple(_STOPS)):
+                    found.append(sentence)
+                if sum(map(len, found)) >= _LEAD_FROM:
+                    return shorten(" ".join(found), _LEAD_TO, placeholder=" …")
+        return " ".join(found)
 
     @property
     def is_for_some(self) -> bool:

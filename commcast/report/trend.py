@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from commcast.report.drawing import Bar, Drawing, Label, Line
 from commcast.report.figures import AudienceFigures, Figures
-from commcast.report.words import Card, ReportTable, day_of, length, many, share_card
+from commcast.report.words import Card, ReportTable, day_of, length, many, roughly, share_card
 
 _WEEKS_UP_TO = timedelta(days=92)
 
@@ -125,26 +125,30 @@ def trend_of(
 
 
 def trend_table(trend: Trend) -> ReportTable:
-    """Return the trend as a table, with the sum last."""
+    """Return the trend as a table, with the sum last; what there was none of has no column."""
     by_audience = any(line.audience for line in trend.lines)
     title = f"By {trend.per}{' and audience' if by_audience else ''}"
-    head = ("From", *(["Audience"] if by_audience else []), "Count", "Kept", "In time")
-    head += ("Down", "Broken", "Wrong", "Night")
-
-    def row(start: str, audience: str, account: PromiseAccount) -> tuple[str, ...]:
-        return (start, *([audience] if by_audience else []), *_cells(account))
-
     filled = [line for line in trend.lines if line.account.incidents]
-    rows = [row(day_of(line.start), line.audience, line.account) for line in filled]
+    if not filled:
+        return ReportTable(title, _HEAD, (), small=False)
+    rows = [(day_of(line.start), line.audience, *_cells(line.account)) for line in filled]
+    rows.append(("all", "all" if by_audience else "", *_cells(trend.total)))
+    shown = [i for i in range(len(_HEAD)) if any(row[i] for row in rows)]
     empty = len({line.start for line in trend.lines} - {line.start for line in filled})
-    rows.append(row("all", "all", trend.total))
     note = (
-        "What built trust: promises kept, and ends in time (by the latest time we named). "
-        "What cost trust: downtime, broken promises, corrections of what was wrong, texts at night."
+        "What built trust: promises kept, and estimates held (over by the latest time we named). "
+        "What cost trust: downtime, promises not kept, corrections of what was wrong, texts at night."
     )
     if empty:
         note += f" Not shown: {many(empty, trend.per)} without an incident."
-    return ReportTable(title, head, tuple(rows), note, small=False)
+    kept = tuple(tuple(row[i] or "-" for i in shown) for row in rows)
+    return ReportTable(title, tuple(_HEAD[i] for i in shown), kept, note, small=False)
+
+
+_HEAD = (
+    *("From", "Audience", "Incidents", "Promises kept", "Estimates held"),
+    *("Down", "Corrections", "Texts at night"),
+)
 
 
 def trend_headline(trend: Trend) -> str:
@@ -152,7 +156,7 @@ def trend_headline(trend: Trend) -> str:
     total = trend.total
     if not total.incidents:
         return "No incidents in this period."
-    kept = f"kept {total.kept} of {many(total.due, 'promise')}"
+    kept = f"kept {total.kept:,} of {many(total.due, 'promise')}"
     held = f"{total.held} of {many(total.judged, 'estimate')} held" if total.judged else "no estimate given"
     return f"{many(total.incidents, 'incident')}: {kept}, {held}, {_down(total)}."
 
@@ -168,16 +172,16 @@ def _down(total: PromiseAccount) -> str:
 def trend_cards(trend: Trend) -> Iterator[Card]:
     """Yield the most important figures: what built trust, then what cost it."""
     total = trend.total
+    if not total.incidents:
+        return
     if total.due:
         yield share_card(total.kept, total.due, "promises kept", f"{total.broken} not kept")
     if total.judged:
-        yield share_card(total.held, total.judged, "ends in time", "by the latest time we named")
+        yield share_card(total.held, total.judged, "estimates held", "over by the time we named")
     still = f", {total.still_open:,} still open" if total.still_open else ""
-    yield Card(
-        total.down_in_words or "not known",
-        "down",
-        f"{many(total.incidents, 'incident')} and planned works{still}",
-    )
+    down = roughly(total.down) if total.down >= timedelta(hours=1) else length(total.down)
+    note = f"{total.down_in_words or 'not known'}, {many(total.incidents, 'incident')}{still}"
+    yield Card(down if total.down else "?", "down", note)
     yield Card(str(total.corrections), "corrections", "of something we got wrong")
     yield Card(f"{total.at_night:,}", "texts at night", "by the readers' own clocks")
 
@@ -202,16 +206,13 @@ def _values(account: PromiseAccount) -> dict[str, Any]:
 
 
 def _cells(account: PromiseAccount) -> tuple[str, ...]:
-    if not account.incidents:
-        return ("0", *("-",) * 6)
     return (
-        str(account.incidents),
-        f"{account.kept} of {account.due}" if account.due else "-",
-        f"{account.held} of {account.judged}" if account.judged else "-",
-        account.down_in_words or "-",
-        str(account.broken or "-"),
-        str(account.corrections or "-"),
-        f"{account.at_night:,}" if account.at_night else "-",
+        f"{account.incidents:,}",
+        f"{account.kept:,} of {account.due:,}" if account.due else "",
+        f"{account.held:,} of {account.judged:,}" if account.judged else "",
+        account.down_in_words,
+        str(account.corrections or ""),
+        f"{account.at_night:,}" if account.at_night else "",
     )
 
 
@@ -228,7 +229,7 @@ def _starts(first: date, last: date, per: Per) -> list[date]:
 
 _EDGE = 12.0
 _MIDDLE, _UP = 160.0, 130.0  # the place of the line, and the height of the largest bar
-_WIDEST = 64.0
+_WIDEST, _DAY_ROOM = 64.0, 22.0
 
 
 def trend_chart(trend: Trend, room: float) -> Drawing:
@@ -245,23 +246,25 @@ def trend_chart(trend: Trend, room: float) -> Drawing:
     shown = max(1, round(58 / step + 0.5))
     for i, (start, account) in enumerate(accounts.items()):
         middle = _EDGE + (i + 0.5) * step
-        _bars(made, middle, width, account, most, start)
+        _bars(made, middle, width, account, most, start, fits=step > 9 * len(str(most)))
         if i % shown == 0:
-            made.labels.append(Label(middle, _MIDDLE + depth + 44, day_of(start), "tick", "middle"))
+            along = max(_DAY_ROOM, min(middle, room - _DAY_ROOM))
+            made.labels.append(Label(along, _MIDDLE + depth + 44, day_of(start), "tick", "middle"))
     made.lines.append(Line(_EDGE, _MIDDLE, room - _EDGE, _MIDDLE, "base"))
     return made
 
 
 def _bars(
-    made: Drawing, middle: float, width: float, account: PromiseAccount, most: int, start: date
+    made: Drawing, middle: float, width: float, account: PromiseAccount, most: int, start: date, *, fits: bool
 ) -> None:
+    """Draw those of one row, with their counts if these fit."""
     kept = f"kept {account.kept} of {many(account.due, 'promise')}"
     title = f"from {day_of(start)}: {kept}, {account.down_in_words or length(account.down)} down"
     up, down = _UP * account.kept / most, _UP * account.broken / most
     left = middle - width / 2
     if account.kept:
         made.spans.append(Bar(left, _MIDDLE - up, width, up, "span kept", title))
-        made.labels.append(Label(middle, _MIDDLE - up - 6, str(account.kept), "name", "middle"))
+        made.labels += [Label(middle, _MIDDLE - up - 6, str(account.kept), "name", "middle")] * fits
     if account.broken:
         made.spans.append(Bar(left, _MIDDLE, width, down, "span overdue", title))
-        made.labels.append(Label(middle, _MIDDLE + down + 15, str(account.broken), "late", "middle"))
+        made.labels += [Label(middle, _MIDDLE + down + 15, str(account.broken), "late", "middle")] * fits

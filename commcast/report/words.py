@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from commcast.report.figures import AudienceFigures, Estimate, Figures, Kept, Promise, worst_severity
@@ -95,7 +96,7 @@ class Card:
 class ReportTable:
     """Rows under a heading; `bad` are the numbers (from 0) of rows about something that went wrong.
 
-    A page may show a `small` table next to another.
+    A page may show a `small` table next to another, and shows `said` in place of its rows.
     """
 
     title: str
@@ -104,6 +105,21 @@ class ReportTable:
     note: str = ""
     bad: frozenset[int] = frozenset()
     small: bool = True
+    said: tuple[Said, ...] = ()
+
+
+class Said(NamedTuple):
+    """What some audiences read that begins alike: when, what it was, to whom, and the next update by when.
+
+    `texts` are its different texts: to whom, subject and text.
+    """
+
+    at: str
+    telling: Telling
+    lead: str
+    to: str
+    by: str
+    texts: tuple[tuple[str, str, str], ...]
 
 
 def clock_of(figures: Figures, zone: ZoneInfo) -> Clock:
@@ -122,7 +138,7 @@ def headline(figures: Figures) -> str:
     """Return the report in one line: promises, first message, longest silence."""
     parts = []
     if figures.due:
-        parts.append(f"Kept {figures.kept} of {many(figures.due, 'promise')}")
+        parts.append(f"kept {figures.kept:,} of {many(figures.due, 'promise')}")
     first, _ = _first_and_last(figures)
     if first and first.from_start is not None:
         parts.append(f"first message after {length(first.from_start)}")
@@ -130,7 +146,9 @@ def headline(figures: Figures) -> str:
         parts.append(f"announced {length(ahead)} before it began")
     if (silent := _most_silent(figures)) and silent.silence:
         parts.append(f"longest silence {length(silent.silence.length)}")
-    text = ", ".join(parts) or "Nobody was told"
+    if not any(each.first_at for each in figures.audiences):
+        parts.insert(0, "nobody was told")
+    text = ", ".join(parts) or "no promise was due"
     return f"{text[0].upper()}{text[1:]}."
 
 
@@ -179,8 +197,11 @@ def cards(figures: Figures, clock: Clock) -> Iterator[Card]:
 
 
 def share_card(count: int, total: int, label: str, note: str) -> Card:
-    """Return the card of how many succeeded out of how many: good if all did, else bad."""
-    return Card(f"{count} of {total}", label, note, "good" if count == total else "bad")
+    """Return the card of how many succeeded out of how many, in percent of 100 and more: good if all did."""
+    tone = "good" if count == total else "bad"
+    if total < 100:
+        return Card(f"{count} of {total}", label, note, tone)
+    return Card(f"{100 * count // total}%", label, f"{count:,} of {total:,}", tone)
 
 
 def tables(figures: Figures, clock: Clock) -> Iterator[ReportTable]:
@@ -290,24 +311,47 @@ def _not_kept(figures: Figures, clock: Clock) -> ReportTable:
 
 
 def _messages(figures: Figures, clock: Clock) -> ReportTable:
-    """Return what was sent, one row per notice; texts promised for the same moment share a row."""
-    notices: defaultdict[str, list[Telling]] = defaultdict(list)
-    for each in figures.story.tellings:
-        notices[each.statement].append(each)
-    words = {stage.number: cut(" ".join(stage.words.split()), 90) for stage in figures.story.stages}
-    rows = []
-    for tellings in notices.values():
-        names = {each.notice for each in tellings}
-        first = min((each.first_at for each in tellings if each.first_at), default=None)
-        if first is not None:
-            promised = [p.promised for p in figures.promises if p.notice in names]
-            by = clock.time(min(promised)) if promised else "none"
-            told = tellings[0]
-            said = "no change" if told.shape is Shape.HOLDING else words.get(told.number, "")
-            rows.append((first, (clock.time(first), name_of(told), said, _readers(tellings), by)))
-    found = tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))
-    head = ("At", "What", "In short", "To how many", "Next update by")
-    return ReportTable("What was said", head, found, small=False)
+    """Return what was said, by time, channel and audience; audiences that read the same share a row.
+
+    Texts promised for the same moment are one message.
+    """
+    alike: defaultdict[tuple[str, str], list[Telling]] = defaultdict(list)
+    first: dict[str, datetime] = {}
+    for each in sorted(figures.story.tellings, key=lambda each: each.first_at or figures.until):
+        if each.first_at:
+            first.setdefault(each.statement, each.first_at)
+            alike[each.statement, each.lead or "cannot be read any more"].append(each)
+    found = [
+        Said(
+            clock.time(first[statement]),
+            told[0],
+            said,
+            _readers(told),
+            _promised(told, clock),
+            tuple(_texts_of(told)),
+        )
+        for (statement, said), told in sorted(alike.items(), key=lambda pair: first[pair[0][0]])
+    ]
+    rows = tuple((each.at, name_of(each.telling), each.lead, each.to, each.by) for each in found)
+    head = ("At", "What", "How it begins", "To how many", "Next update by")
+    return ReportTable("What was said", head, rows, small=False, said=tuple(found))
+
+
+def _promised(tellings: Iterable[Telling], clock: Clock) -> str:
+    """Return by when most were promised the next update, then whom for another time."""
+    times: defaultdict[str, list[str]] = defaultdict(list)
+    for each in tellings:
+        times[clock.time(each.next_update_by) if each.next_update_by else "none"].append(each.audience)
+    most, *others = sorted(times, key=lambda time: -len(times[time]))
+    return ", ".join((most, *(f"{', '.join(dict.fromkeys(times[time]))} {time}" for time in others)))
+
+
+def _texts_of(tellings: Iterable[Telling]) -> Iterator[tuple[str, str, str]]:
+    """Yield each different text with its subject, and who read it."""
+    alike: defaultdict[tuple[str, str], list[Telling]] = defaultdict(list)
+    for each in tellings:
+        alike[each.subject, each.text].append(each)
+    yield from ((_readers(told), *words) for words, told in alike.items() if words[1])
 
 
 def _readers(tellings: Iterable[Telling]) -> str:

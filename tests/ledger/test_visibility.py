@@ -120,6 +120,7 @@ LOOKUPS: dict[str, Look] = {
     "report: counts of nudges": lambda c: chronicle.read_counted(c, Scope("~pay7")),
     "report: promises, those stated": lambda c: [look(c, Scope("pay7")) for look in PLEDGES],
     "report: texts": lambda c: (chronicle.read_texts(c, Scope("pay7")), chronicle.read_texts_sent(c, "pay7")),
+    "report: words": lambda c: chronicle.read_words_sent(c, "pay7"),
     "report: accepted": lambda c: chronicle.messages_accepted(c, "pay7"),
     "nudges given": lambda c: (oncall.nudges_given(c, "pay7"), oncall.nudges_given(c, "new1")),
     "last nudges": oncall.last_nudges,

@@ -239,7 +239,7 @@ def test_a_story_over_a_change_of_clocks_or_years_names_the_zone_or_the_year() -
     1@10=expected 2@3000 3@3100=resolved |      | 2026, 11:00 UTC to 23 Nov 12:40 | 2 d 1 h before   |
     1@10=expected 2@3000 3@3100=resolved | 2990 | to 23 Nov 12:40 · 1 h 50 min    | 1 h before       | 110
     1@10=expected                        |      | 2026, 09:10 UTC, not over yet   | longest silence  |
-    1@10=expected 2@3000=retracted       |      | to 23 Nov 11:00 · retracted     | nobody was told. |
+    1@10=expected 2@3000=retracted       |      | to 23 Nov 11:00 · retracted     | no promise was due. |
 """)
 def test_what_is_open_or_expected_says_so(went: str, started: str, title: str, first: str, down: str) -> None:
     """What was expected begins when it came, as planned work does: what was said before announces it."""
@@ -268,7 +268,7 @@ def test_the_time_down_of_a_trend_says_what_is_still_open() -> None:
         assert trend_headline(trend).endswith(said)
     assert trend_document(trend)["total"]["still_open"] == 1
     assert (
-        trend_table(trend_of([ended], BEGAN, at(600), UTC_ZONE, per=Per.WEEK)).rows[-1][4] == "at least 1 h"
+        trend_table(trend_of([ended], BEGAN, at(600), UTC_ZONE, per=Per.WEEK)).rows[-1][-1] == "at least 1 h"
     )
 
 
@@ -283,6 +283,31 @@ def test_a_statement_counts_once_for_all_its_audiences_by_email_and_by_text() ->
         ("09:30", "holding statement", "customers 10, vips 10, board 10"),
         ("11:10", "holding statement", "customers SMS 10, vips SMS 10"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "lead"),
+    [
+        (
+            "Hello Ann,\n\nCards fail, in the EU and in all its shops.\n\nMore.",
+            "Cards fail, in the EU and in all its shops.",
+        ),
+        (
+            "UPDATE: Cards\n\nWe look on.\n\n- You see: “Wait!”, after\nyour code.",
+            "We look on. You see: “Wait!”, after your code.",
+        ),
+        (
+            "Acme: Cards fail. Since 09:52 CET. Please pay in cash. No",
+            "Acme: Cards fail. Since 09:52 CET. Please pay in cash.",
+        ),
+        ("Hello", ""),
+    ],
+)
+def test_a_message_is_known_by_its_first_sentences_without_greeting_and_headings(
+    text: str, lead: str
+) -> None:
+    (telling,) = tellings("1@10")
+    assert replace(telling, text=text).lead == lead
 
 
 @pytest.mark.parametrize("status", ["retracted", "cancelled", "resolved"])
@@ -313,7 +338,8 @@ NAMES = {
     "by_holding_statement",
     "audiences": "audience first_at first_all_at first_after_start_seconds first_after_release_seconds "
     "longest_silence messages deliveries texts_at_night",
-    "messages": "notice what update channel audience first_at last_at deliveries providers",
+    "messages": "notice what update channel audience first_at last_at deliveries providers subject text "
+    "next_update_by lead",
     "estimates": "update said_at earliest latest ended off_seconds held",
     "longest_silence": "start end seconds",
     "texts": "count segments exact cost at_night",
@@ -373,6 +399,30 @@ def test_a_whole_night(tmp_path: Path) -> None:
     assert [each.way for each in figures.story.nudges] == ["email", "command"]
     shapes = [each.shape for each in figures.story.tellings if each.audience == "support"]
     assert "".join(shape.name[0] for shape in shapes) == "UUUHUCUE"
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_what_was_said_is_what_its_readers_read_without_what_is_their_own(
+    tmp_path: Path, erased: bool
+) -> None:
+    """By time, channel and audience, also when the readers have been erased since."""
+    night = night_of_pay7(tmp_path)
+    if erased:
+        with night.bench.ledger.write() as connection:
+            connection.execute(update(schema.delivery).values(recipient={}))
+    figures = figures_of(story_of(night))
+    said = table_of(figures, "What was said").said
+    first = [each for each in said if name_of(each.telling) == "update 1"]
+    assert len(first) > 1, "customers by email and by text, colleagues"
+    texts = [text for each in said for _, _, text in each.texts]
+    assert all(FIRST["issue"] in text for each in first for _, _, text in each.texts)
+    assert not [text for text in texts if "Customer 0" in text or "Mira Sol" in text]
+    assert any("[name]" in text for text in texts) is not erased
+    shapes = {each.telling.shape for each in said}
+    assert shapes == {Shape.UPDATE, Shape.HOLDING, Shape.CORRECTION, Shape.END}
+    mailed = next(each for each in as_document(figures)["messages"] if each["audience"] == "customers")
+    assert mailed["next_update_by"] == clock("10:21").isoformat()
+    assert mailed["lead"] in " ".join(mailed["text"].replace("- ", "").split())
 
 
 def test_a_promise_is_kept_reader_by_reader(tmp_path: Path) -> None:

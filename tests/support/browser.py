@@ -46,6 +46,42 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+# What is wrong with how a page is laid out. Words that were broken into lines have a box for each of them.
+FAULTS = """() => {
+  const found = [], boxes = [], round = each => each.words.slice(0, 40)
+  const meet = (a, b, by) => a.l < b.r - by && b.l < a.r - by && a.t < b.b - 3 && b.t < a.b - 3
+  const box = (of, words, r) => ({of, words, l: r.left, r: r.right, t: r.top, b: r.bottom})
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  for (let node; node = walker.nextNode();) {
+    const of = node.parentElement, words = node.textContent.trim(), range = document.createRange()
+    if (!words || of.closest('title, thead') || !of.checkVisibility({contentVisibilityAuto: true})) continue
+    range.selectNodeContents(node)
+    boxes.push(...[...range.getClientRects()].filter(r => r.width > 1).map(r => box(of, words, r)))
+  }
+  for (const each of boxes) {
+    const frame = each.of.closest('section, .cards li, main').getBoundingClientRect()
+    if (each.l < frame.left - 1 || each.r > frame.right + 1 || each.b > frame.bottom + 1)
+      found.push(`outside: ${round(each)}`)
+  }
+  boxes.sort((a, b) => a.t - b.t)
+  boxes.forEach((a, i) => {
+    for (let j = i + 1; j < boxes.length && boxes[j].t < a.b - 3; j++)
+      if (a.of != boxes[j].of && meet(a, boxes[j], 1.5))
+        found.push(`on top: ${round(a)} / ${round(boxes[j])}`)
+  })
+  const bars = [...document.querySelectorAll('svg[role=img] rect.span')]
+    .map(each => box(each, each.className.baseVal, each.getBoundingClientRect()))
+    .filter(each => each.b > each.t)
+  for (const word of boxes.filter(each => each.of.matches('text.late')))
+    for (const bar of bars)
+      if (meet(word, bar, 0)) found.push(`on a bar: ${round(word)} / ${bar.words}`)
+  for (const each of document.querySelectorAll('main *'))
+    if (!each.closest('svg, thead') && each.clientWidth && each.scrollWidth > each.clientWidth + 1)
+      found.push(`cut off: ${each.textContent.trim().slice(0, 40)}`)
+  return found
+}"""
+
+
 @dataclass
 class Seen:
     """One page as somebody sees it; `asked` is every address it asked for, `said` what a script said."""
@@ -59,6 +95,12 @@ class Seen:
         found: dict[str, Any] = Axe().run(self.page).response
         grave = [each for each in found["violations"] if each["impact"] in {"serious", "critical"}]
         return [f"{each['impact']} {each['id']}: {each['nodes'][0]['html'][:160]}" for each in grave]
+
+    @property
+    def layout_faults(self) -> list[str]:
+        """Return the words that lie on others or on a bar, outside of their frame, or are cut off."""
+        found: list[str] = self.page.evaluate(FAULTS)
+        return found
 
     @property
     def smallest_word(self) -> float:
