@@ -38,6 +38,7 @@ import commcast
 from benchmarks import page, results
 from benchmarks.registry import GROUPS
 from commcast.cli import app
+from tests.project import templates_page
 from tests.support.desk import Bench, write_desk, write_incident
 
 CHECKOUT = Path(__file__).parents[2]
@@ -301,3 +302,9 @@ def _run(*command: str, folder: Path = CHECKOUT) -> str:
     )
     assert done.returncode == 0, f"{command} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def test_the_page_of_templates_names_every_variable() -> None:
+    """After a change: python -m tests.project.templates_page."""
+    assert templates_page.PAGE.read_text("utf-8") == templates_page.page()
+    assert "| ? |" not in templates_page.page()
