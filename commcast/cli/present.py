@@ -103,7 +103,7 @@ def clock_of(config: Config, now: datetime) -> When:
     from commcast.model.times import moment
 
     def when(at: datetime) -> str:
-        return moment(at, config.zone, now)["sms"]
+        return moment(at, config.zone, now)["short"].replace(",", "")
 
     return when
 

@@ -303,26 +303,23 @@ def moment(
 
     `short` names the day if, in `zone`, it is not the day of `reference` (when the reader is told), or if
     there is no reference; it and `day` name a year other than the reference's. `clock` and `short` say the
-    offset of letters that are ambiguous, or of any (`with_offset`): 11:05 CET (UTC+1). `both` and `sms` are
-    those of older templates. An unknown language is shown in English. Raises ValueError for a time without
-    a zone.
+    offset of letters that are ambiguous, or of any (`with_offset`): 11:05 CET (UTC+1). An unknown language
+    is shown in English. Raises ValueError for a time without a zone.
     """
     if at.utcoffset() is None:
         raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
     local, told = at.astimezone(zone), reference.astimezone(zone) if reference else None
     clock = f"{local:%H:%M} {_letters(local, language, with_offset=with_offset)}"
     utc = _in_utc(language, local)
-    both = f"{local:%H:%M} {_abbreviation(local, language)}" + (f" ({utc})" if utc else "")
+    exact = f"{local:%H:%M} {_abbreviation(local, language)}" + (f" ({utc})" if utc else "")
     day = _day_unless_same(local, told, language)
     return {
         "iso": local.isoformat(timespec="seconds"),
         "clock": clock,
         "short": _joined(day, clock),
         "day": day or _day(local.date(), language),
-        "full": f"{_day(local.date(), language, with_year=True)}, {both}",
+        "full": f"{_day(local.date(), language, with_year=True)}, {exact}",
         "utc": utc,
-        "both": _joined(day, both),
-        "sms": f"{day} {clock}".lstrip(),
     }
 
 
@@ -344,7 +341,7 @@ def span(
     utc    10:05 to 11:05 UTC, "" if the zone is UTC
 
     The end's day is named if it is not the start's, and the zone's letters once unless its clocks change in
-    between. `both`, `between` and `sms` are of older templates. Raises ValueError for a time without a zone.
+    between. Raises ValueError for a time without a zone.
     """
     if start.utcoffset() is None or end.utcoffset() is None:
         raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
@@ -358,16 +355,12 @@ def span(
     finish = f"{last:%H:%M} {_abbreviation(last, language)}"
     to, utc = _words(language)[0], _in_utc(language, first, last)
     until = _joined(other, finish) + (f" ({utc})" if utc else "")
-    between = f"on {day} between {begin}" if day and not other else f"between {_joined(day, begin)}"
     return {
         "short": _joined(day, begin) + (" - " if other or changes else "-") + _joined(other, clear),
         "start": _joined(day, begin),
         "end": _joined(other, clear),
         "full": f"{_day(first.date(), language, with_year=True)}, {begin} {to} {until}",
         "utc": utc,
-        "both": f"{_joined(day, begin)} {to} {until}",
-        "between": f"{between} and {until}",
-        "sms": f"{day} {begin} {to} ".lstrip() + f"{other} {clear}".lstrip(),
     }
 
 

@@ -43,9 +43,9 @@ def nudge_context(
         },
         "nudge": {
             "headline": headline(config, nudge, now),
-            "subject": headline(config, nudge, now, "sms"),
-            "lead": _lead(config, nudge, now, "both"),
-            "lead_sms": _lead(config, nudge, now, "sms"),
+            "subject": headline(config, nudge, now, "short"),
+            "lead": _lead(config, nudge, now, "long"),
+            "lead_sms": _lead(config, nudge, now, "short"),
             "on_duty": on_duty,
             "hint": _HINTS[nudge.why],
             "paste": "paste and complete" if "…" in nudge.line else "paste",
@@ -80,11 +80,12 @@ def command_document(
     }
 
 
-def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") -> str:
-    """Return in one sentence what is due; `form` is how its time is written (`model.times.moment`)."""
+def headline(config: Config, nudge: Nudge, now: datetime, form: str = "long") -> str:
+    """Return in one sentence what is due; `form` is `short` for a text, else `long`."""
     if nudge.deadline is None:
         return nudge.note or _DRAFT
-    by = moment(nudge.deadline, config.zone, now)[form]
+    shown = moment(nudge.deadline, config.zone, now)
+    by = shown["short"] + (f" ({shown['utc']})" if form == "long" and shown["utc"] else "")
     left = nudge.deadline - now
     away = f"in {spoken_duration(left)}" if left > timedelta() else f"{spoken_duration(-left)} ago"
     going = f"Nobody has written, so an automatic statement goes to {_listed(nudge.held)} before {by}"
@@ -92,7 +93,7 @@ def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") ->
         going = f"Nobody wrote by {by}, so an automatic statement goes to {_listed(nudge.held)}, late"
     return {
         "draft": f"{_DRAFT}; the first message {'is' if left > timedelta() else 'was'} due by {by}, {away}",
-        "promise": f"An update is due by {by}" + (f", {away}" if form == "both" else ""),
+        "promise": f"An update is due by {by}" + (f", {away}" if form == "long" else ""),
         "held": going,
         "late": f"The update promised by {by} is {spoken_duration(-left)} late",
         "estimate": f"Our estimate of {by} has passed",

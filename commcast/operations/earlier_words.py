@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -99,7 +99,7 @@ def wrong_in(words: EarlierWords, incident: Incident, wrong: str | None, zone: Z
             hits += [WrongHit(form, "estimate") for form in _forms(words, update.timeframe)]
         if _is_named(wrong, zone, update.ended):
             ended = words.frozen.composition.context["update"]["ended"]
-            hits += [WrongHit(ended[form], "end") for form in ("both", "sms")]
+            hits += [WrongHit(form, "end") for form in _shown(ended)]
     return next((hit for hit in hits if any(holds(text, hit.text) for text in words.texts)), None)
 
 
@@ -130,9 +130,19 @@ def _forms(words: EarlierWords, frame: Timeframe | None) -> list[str]:
     shown = words.frozen.composition.context["update"]["timeframe"]
     if frame is None or not shown["known"]:
         return []
-    if span := shown.get("span"):
-        return [span["between"], span["both"], span["sms"]]
-    return [f"by {shown['latest'][form]}" for form in ("both", "sms")]
+    if not (span := shown.get("span")):
+        return [form for latest in _shown(shown["latest"]) for form in (f"by {latest}", latest)]
+    ends = [f"{span['start']} {word} {span['end']}" for word in _BETWEEN] if "start" in span else []
+    return [*(f"between {each}" for each in ends[:1]), *ends, *_shown(span)]
+
+
+# What templates write between the two ends of an estimate: en, de, fr, es.
+_BETWEEN = ("and", "und", "et", "y")
+
+
+def _shown(time: Mapping[str, str]) -> list[str]:
+    """Return how a time is shown in messages, also in those of earlier versions."""
+    return [time[form] for form in ("between", "both", "short", "sms") if form in time]
 
 
 def with_earlier_words(

@@ -153,26 +153,24 @@ def test_a_length_is_said_in_the_reader_s_language(
 SHOWN = """
 2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | iso   | 2026-11-21T11:05:00+01:00
 2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | clock | 11:05 CET
-2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | both  | 11:05 CET (10:05 UTC)
+2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | short | 11:05 CET
 2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | full  | Sat 21 Nov 2026, 11:05 CET (10:05 UTC)
-2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | sms   | 11:05 CET
-2026-11-21T23:05 | Europe/Berlin | 2026-11-21T09:05 | both  | Sun 22 Nov, 00:05 CET (Sat 23:05 UTC)
-2026-11-21T23:05 | Europe/Berlin | 2026-11-21T09:05 | sms   | Sun 22 Nov 00:05 CET
-2027-01-01T09:00 | Europe/Berlin | 2026-11-21T09:05 | sms   | Fri 1 Jan 2027 10:00 CET
-2026-11-21T09:05 | Europe/Berlin |                  | both  | Sat 21 Nov, 10:05 CET (09:05 UTC)
+2026-11-21T23:05 | Europe/Berlin | 2026-11-21T09:05 | short | Sun 22 Nov, 00:05 CET
+2027-01-01T09:00 | Europe/Berlin | 2026-11-21T09:05 | short | Fri 1 Jan 2027, 10:00 CET
+2026-11-21T09:05 | Europe/Berlin |                  | short | Sat 21 Nov, 10:05 CET
 2026-10-25T00:30 | Europe/Berlin |                  | clock | 02:30 CEST
 2026-10-25T01:30 | Europe/Berlin |                  | clock | 02:30 CET
-2026-11-21T09:05 | UTC               | 2026-11-21T09:05 | both  | 09:05 UTC
+2026-11-21T09:05 | UTC               | 2026-11-21T09:05 | short | 09:05 UTC
 2026-11-21T09:05 | UTC               | 2026-11-21T09:05 | full  | Sat 21 Nov 2026, 09:05 UTC
 2026-11-21T09:05 | Asia/Kathmandu    | 2026-11-21T09:05 | clock | 14:50 UTC+5:45
 2026-11-21T09:05 | America/Sao_Paulo | 2026-11-21T09:05 | clock | 06:05 UTC-3
 2026-11-21T09:05 | Pacific/Marquesas | 2026-11-21T09:05 | clock | 23:35 UTC-9:30
 2026-11-21T09:05 | America/New_York  | 2026-11-21T09:05 | clock | 04:05 EST
 2026-11-21T09:05 | America/Chicago   | 2026-11-21T09:05 | clock | 03:05 CST (UTC-6)
-2026-11-21T09:05 | Asia/Shanghai     | 2026-11-21T09:05 | sms   | 17:05 CST (UTC+8)
-2026-11-21T09:05 | Asia/Kolkata      | 2026-11-21T09:05 | sms   | 14:35 IST (UTC+5:30)
-2026-07-21T09:05 | Europe/London     | 2026-07-21T09:05 | sms   | 10:05 BST (UTC+1)
-2026-11-21T09:05 | America/Chicago   | 2026-11-21T09:05 | both  | 03:05 CST (09:05 UTC)
+2026-11-21T09:05 | Asia/Shanghai     | 2026-11-21T09:05 | short | 17:05 CST (UTC+8)
+2026-11-21T09:05 | Asia/Kolkata      | 2026-11-21T09:05 | short | 14:35 IST (UTC+5:30)
+2026-07-21T09:05 | Europe/London     | 2026-07-21T09:05 | short | 10:05 BST (UTC+1)
+2026-11-21T09:05 | America/Chicago   | 2026-11-21T09:05 | short | 03:05 CST (UTC-6)
 2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | short | 11:05 CET
 2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | day   | Sat 21 Nov
 2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | utc   | 10:05 UTC
@@ -193,23 +191,15 @@ def test_a_moment_names_its_zone_and_odd_days(at: str, zone: str, told: str, for
 
 # Read at AT: start, end, where the reader is, a form, and what they see in it.
 SPANS = """
-2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | both    | 04:42 to 05:42 CET (03:42 to 04:42 UTC)
-2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | between | between 04:42 and 05:42 CET (03:42 to 04:42 UTC)
+2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | short | 04:42-05:42 CET
 2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | full    | Sat 21 Nov 2026, 04:42 to 05:42 CET (03:42 to 04:42 UTC)
-2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | sms     | 04:42 to 05:42 CET
-2026-11-21T22:30 | 2026-11-21T23:30 | Europe/Berlin | both    | 23:30 to Sun 22 Nov, 00:30 CET (22:30 to 23:30 UTC)
-2026-11-21T22:30 | 2026-11-21T23:30 | Europe/Berlin | sms     | 23:30 to Sun 22 Nov 00:30 CET
-2026-11-21T23:30 | 2026-11-22T00:30 | Europe/Berlin | both    | Sun 22 Nov, 00:30 to 01:30 CET (Sat 23:30 to Sun 00:30 UTC)
-2026-11-21T23:30 | 2026-11-22T00:30 | Europe/Berlin | sms     | Sun 22 Nov 00:30 to 01:30 CET
-2026-11-20T22:30 | 2026-11-20T23:30 | Europe/Berlin | both    | Fri 20 Nov, 23:30 to Sat 21 Nov, 00:30 CET (22:30 to 23:30 UTC)
-2026-12-31T22:30 | 2026-12-31T23:30 | Europe/Berlin | sms     | Thu 31 Dec 23:30 to Fri 1 Jan 2027 00:30 CET
-2026-11-22T03:42 | 2026-11-22T04:42 | Europe/Berlin | between | on Sun 22 Nov between 04:42 and 05:42 CET (03:42 to 04:42 UTC)
-2026-11-21T23:30 | 2026-11-22T00:30 | America/New_York | both | 18:30 to 19:30 EST (23:30 to Sun 00:30 UTC)
-2026-11-21T23:30 | 2026-11-22T00:30 | UTC | both    | 23:30 to Sun 22 Nov, 00:30 UTC
-2026-11-21T23:30 | 2026-11-22T00:30 | UTC | between | between 23:30 and Sun 22 Nov, 00:30 UTC
+2026-11-21T22:30 | 2026-11-21T23:30 | Europe/Berlin | short | 23:30 - Sun 22 Nov, 00:30 CET
+2026-11-21T23:30 | 2026-11-22T00:30 | Europe/Berlin | short | Sun 22 Nov, 00:30-01:30 CET
+2026-11-20T22:30 | 2026-11-20T23:30 | Europe/Berlin | short | Fri 20 Nov, 23:30 - Sat 21 Nov, 00:30 CET
+2026-11-21T23:30 | 2026-11-22T00:30 | America/New_York | short | 18:30-19:30 EST
+2026-11-21T23:30 | 2026-11-22T00:30 | UTC | short | 23:30 - Sun 22 Nov, 00:30 UTC
 2026-11-21T23:30 | 2026-11-22T00:30 | UTC | full    | Sat 21 Nov 2026, 23:30 to Sun 22 Nov, 00:30 UTC
-2026-11-21T23:30 | 2026-11-22T00:30 | UTC | sms     | 23:30 to Sun 22 Nov 00:30 UTC
-2026-11-21T09:05 | 2026-11-21T10:05 | Asia/Kathmandu | both | 14:50 to 15:50 UTC+5:45 (09:05 to 10:05 UTC)
+2026-11-21T09:05 | 2026-11-21T10:05 | Asia/Kathmandu | short | 14:50-15:50 UTC+5:45
 2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | short   | 04:42-05:42 CET
 2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | start   | 04:42
 2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | end     | 05:42 CET
@@ -235,10 +225,10 @@ def test_a_span_names_its_zone_and_days_once(start: str, end: str, zone: str, fo
 def test_who_may_not_know_the_zone_is_told_the_distance_from_utc() -> None:
     """The letters of a zone that nobody wrote for a reader, and letters that several countries use."""
     zones = [ZoneInfo(key) for key in ("Europe/Berlin", "Asia/Kathmandu", "UTC")]
-    shown = [moment(AT, zone, AT, with_offset=True)["sms"].partition(" ")[2] for zone in zones]
+    shown = [moment(AT, zone, AT, with_offset=True)["short"].partition(" ")[2] for zone in zones]
     assert shown == ["CET (UTC+1)", "UTC+5:45", "UTC"]
-    assert span(AT, AT + 60 * MINUTE, BERLIN, AT, with_offset=True)["sms"] == "10:05 to 11:05 CET (UTC+1)"
-    assert span(AT, AT + 60 * MINUTE, ZoneInfo("America/Chicago"), AT)["sms"] == "03:05 to 04:05 CST (UTC-6)"
+    assert span(AT, AT + 60 * MINUTE, BERLIN, AT, with_offset=True)["short"] == "10:05-11:05 CET (UTC+1)"
+    assert span(AT, AT + 60 * MINUTE, ZoneInfo("America/Chicago"), AT)["short"] == "03:05-04:05 CST (UTC-6)"
     used: dict[str, set[timedelta | None]] = {}
     for key, month in product(available_timezones(), (1, 7)):
         local = datetime(2026, month, 15, tzinfo=UTC).astimezone(ZoneInfo(key))
@@ -248,9 +238,8 @@ def test_who_may_not_know_the_zone_is_told_the_distance_from_utc() -> None:
 
 def test_a_change_of_the_clocks_inside_a_span_shows_both_letters_and_no_zone_is_refused() -> None:
     shown = span(utc("2026-10-25T00:30"), utc("2026-10-25T01:30"), BERLIN, utc("2026-10-24T23:00"))
-    assert shown["both"] == "02:30 CEST to 02:30 CET (00:30 to 01:30 UTC)"
-    assert shown["between"].startswith("between 02:30 CEST and 02:30 CET (")
-    assert shown["sms"] == "02:30 CEST to 02:30 CET"
+    assert (shown["start"], shown["end"]) == ("02:30 CEST", "02:30 CET")
+    assert shown["utc"] == "00:30 to 01:30 UTC"
     naive = AT.replace(tzinfo=None)
     with pytest.raises(ValueError, match="without a zone"):
         moment(naive, BERLIN, AT)
