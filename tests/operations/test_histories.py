@@ -75,7 +75,7 @@ updates:
     timeframe: unknown
 """
 
-# What an email server or Twilio says to one message, by mood; whether it arrives is known to us alone.
+# What an email server or Twilio says to one message, by mood.
 MAIL = {
     "down": Answer(SmtpStage.CONNECT, "unreachable"),
     "key refused": Answer(SmtpStage.AUTH, "535 5.7.8", "5.7.8 authentication failed"),
@@ -128,7 +128,6 @@ class Left:
     subject: str
     text: str
     delivery: tuple[int, int]
-    arrived: bool
 
     @property
     def is_end(self) -> bool:
@@ -219,9 +218,7 @@ class Night(RuleBasedStateMachine):
             subject, text = (
                 (message.subject, message.text) if isinstance(message, Email) else ("", message.body)
             )
-            arrived = outcome.kind is OutcomeKind.ACCEPTED or self.mood[channel] == "lost"
-            delivery = (self.age, item.delivery)
-            self.left.append(Left(address, self.now, subject, text, delivery, arrived))
+            self.left.append(Left(address, self.now, subject, text, (self.age, item.delivery)))
         if self.die_at == 0:
             self._die()
         return outcome
@@ -474,7 +471,8 @@ class Night(RuleBasedStateMachine):
         assert not (late or forgotten) or self.is_overdue(), (late, forgotten)
 
     def _waits_too_long(self, address: str) -> bool:
-        heard = [left for left in self.left if left.to == address and left.arrived]
+        # Whatever left counts as told, also if its answer was lost: it is shown as unknown, not as overdue.
+        heard = [left for left in self.left if left.to == address]
         promised = heard[-1].promised if heard else None
         return bool(promised and promised + timedelta(minutes=1) <= self.now)
 
