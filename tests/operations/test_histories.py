@@ -445,13 +445,17 @@ class Night(RuleBasedStateMachine):
     def nobody_hears_the_end_of_what_they_never_heard_of(self) -> None:
         if self.adopted:
             return  # told elsewhere
-        first = next((left.at for left in self.left if left.to != SAM), None)
+        about = dict(
+            self.rows("select d.id, b.number from delivery d join broadcast b on b.id = d.broadcast")
+        )
+        # An end that is the first word to anybody is that to all, also to those who have to wait for it.
+        first = next((about[left.delivery[1]] for left in self.left if left.to != SAM), None)
         known: set[str] = set()
         for number, left in enumerate(self.left):
             known |= {address for after, address in self.maybe if after <= number}
             if left.is_end and left.to not in known:
                 is_level_end = left.to == DEE and "Retracted" not in left.subject
-                assert is_level_end or not known - {SAM} or first == left.at, left
+                assert is_level_end or not known - {SAM} or first == about[left.delivery[1]], left
             known.add(left.to)
 
     def nobody_new_reads_wrong_words(self) -> None:
