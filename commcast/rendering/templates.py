@@ -61,7 +61,7 @@ class Wording(NamedTuple):
             fields = json.loads(text)
             path = tuple(fields.get("path", _LEGACY_PATH))
             return cls(**{**fields, "channel": Channel(fields["channel"]), "path": path})
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError("this is not a stored wording") from None
 
     @property
@@ -143,7 +143,11 @@ class Templates(NamedTuple):
     def listing(
         self, audiences: Mapping[str, View], moments: Iterable[str], locales: Iterable[str] = ("",)
     ) -> tuple[TemplateRow, ...]:
-        """Return which file wins for each audience, moment, locale ("" for any) and channel."""
+        """Return which file wins for each audience, moment, locale ("" for any) and channel.
+
+        Raises TemplateError if the user's folder leads out of the desk's.
+        """
+        self._check_user_folder()
         every = product(audiences.items(), moments, locales, Channel)
         return tuple(self._listed(*each) for each in every)
 
