@@ -11,12 +11,15 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.tree import SyntaxTreeNode
 from markupsafe import escape
 
 from commcast.rendering.sandbox import FIRST_HOLE, MOST_HOLES, LimitExceeded, ReaderText
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.tree import SyntaxTreeNode
 
 HOLE = re.compile(f"([{chr(FIRST_HOLE)}-{chr(FIRST_HOLE + MOST_HOLES - 1)}])")
 LONGEST_PREHEADER = 150  # characters: what an inbox shows beside the subject
@@ -45,6 +48,8 @@ class Mail:
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     """Return CommonMark without what surprises in a message: HTML, images, and code by indentation."""
+    from markdown_it import MarkdownIt
+
     off = ["code", "fence", "lheading", "reference", "html_block", "html_inline", "image"]
     # Without room, the parser would leave out what is nested more deeply than allowed, and say nothing.
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": MOST_NESTED + 2}).disable(off)
@@ -55,6 +60,8 @@ def _parser() -> MarkdownIt:
 
 @lru_cache(maxsize=256)
 def _parsed(source: str) -> SyntaxTreeNode:
+    from markdown_it.tree import SyntaxTreeNode
+
     codes = (int(found[1], 16) if found[1] else int(found[2]) for found in _NUMBERED.finditer(source))
     if any(code >= FIRST_HOLE for code in codes):
         raise LimitExceeded("has a private character, as &#…;; write another character")

@@ -17,6 +17,8 @@ from commcast.rendering.templates import Templates, Wording
 
 LAYOUT, PAGE = "shipped:layout.html.j2", "{{ body }}{{ foot }}"
 
+RESOLVED = [(Channel.EMAIL, "resolved"), (Channel.SMS, "resolved")]
+
 
 def write(root: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
@@ -89,7 +91,7 @@ def test_the_listing_says_which_file_wins(tmp_path: Path) -> None:
     found = templates(
         tmp_path, {"vip/resolved.md.j2": "t"}, {"resolved.md.j2": "t", "de/resolved.md.j2": "t"}
     )
-    rows = found.listing({"vip": View.PUBLIC, "all": View.PUBLIC}, ["resolved"], ["", "de"])
+    rows = found.listing({"vip": View.PUBLIC, "all": View.PUBLIC}, RESOLVED, ["", "de"])
     assert [
         (row.audience, row.locale, row.file, row.note) for row in rows if row.channel is Channel.EMAIL
     ] == [
@@ -99,7 +101,7 @@ def test_the_listing_says_which_file_wins(tmp_path: Path) -> None:
         ("all", "de", "shipped templates/de/resolved.md.j2", ""),
     ]
     assert all(row.note.startswith("refused: ") for row in rows if row.channel is Channel.SMS)
-    (row, _) = found.listing({"vip": View.PUBLIC}, ["resolved"], ["fr"])
+    (row,) = found.listing({"vip": View.PUBLIC}, RESOLVED[:1], ["fr"])
     assert row.note == "not in fr: en"
 
 
@@ -192,7 +194,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_fine(tmp_path: Pa
     link.symlink_to(elsewhere / "resolved.md.j2")
     with pytest.raises(TemplateError, match="leads out of its folder"):
         choose(found)
-    (row, _) = found.listing({"vip": View.PUBLIC}, ["resolved"])
+    (row,) = found.listing({"vip": View.PUBLIC}, RESOLVED[:1])
     assert (row.file, row.note[:56]) == ("", "refused: templates/vip/resolved.md.j2: leads out of its ")
     link.unlink()
     link.symlink_to(tmp_path / "user/ok.j2")
@@ -200,7 +202,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_fine(tmp_path: Pa
     (tmp_path / "desk").mkdir()
     (tmp_path / "desk/templates").symlink_to(elsewhere)
     led_out = Templates(tmp_path / "desk/templates", found.shipped)
-    for ask in (lambda: choose(led_out), lambda: led_out.listing({"vip": View.PUBLIC}, ["resolved"])):
+    for ask in (lambda: choose(led_out), lambda: led_out.listing({"vip": View.PUBLIC}, RESOLVED)):
         with pytest.raises(TemplateError, match="templates/: leads out of the desk's folder"):
             ask()
 
