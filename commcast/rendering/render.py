@@ -248,11 +248,11 @@ class Renderer:
         subject = split_subject("".join(pieces))
         if subject is None:
             self._text.fail("has no subject", "begin the file with: Subject: [Update] …")
-        label, line = fill(subject[0], printed), fill(subject_line(subject), printed)
-        around = {"label": label, "subject": line, "preheader": _FIRST, "body": _BODY, "foot": _FOOT}
-        _, layout = self._html.render({**context, **around}, budget, LARGEST_HTML)
-        page = "".join(layout)
         try:
+            label, line = fill(subject[0], printed), fill(subject_line(subject), printed)
+            around = {"label": label, "subject": line, "preheader": _FIRST, "body": _BODY, "foot": _FOOT}
+            _, layout = self._html.render({**context, **around}, budget, LARGEST_HTML)
+            page = "".join(layout)
             mail = write(subject, printed, read_styles("\n".join(_INLINE.findall(page))))
             text = _bounded(mail.text, LARGEST_TEXT)
             html = _bounded(self._in_layout(_INLINE.sub("", page), mail), LARGEST_HTML)

@@ -12,7 +12,7 @@ from itertools import islice
 from types import CodeType
 from typing import Any
 
-from jinja2 import BytecodeCache, DictLoader, StrictUndefined, nodes, pass_context
+from jinja2 import BytecodeCache, DictLoader, StrictUndefined, Template, nodes, pass_context
 from jinja2.bccache import Bucket
 from jinja2.environment import TemplateModule
 from jinja2.exceptions import SecurityError, TemplateRuntimeError, TemplateSyntaxError, UndefinedError
@@ -227,6 +227,14 @@ class _Missing(StrictUndefined):
         super().__init__(hint, name=name if isinstance(name, str) and _NAME.fullmatch(name) else "item")
 
 
+class _Fresh(Template):
+    """A template whose variables are made anew for each message: captured text has that message's holes."""
+
+    def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
+        self._module = None
+        return super()._get_default_module(ctx)
+
+
 class MessageEnvironment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, narrowed: values are JSON, and only what this module names can be accessed.
 
@@ -251,6 +259,8 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             finalize=self._printed,
             bytecode_cache=_CODES[form],
         )
+        if in_markdown:
+            self.template_class = _Fresh
         self.budget = Budget()
         self.holes: list[str] = []
         self._sources, self._path, self._in_markdown = sources, path, in_markdown

@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
+from commcast.model.incident import Channel
 from commcast.rendering.markdown import LONGEST_PREHEADER
+from commcast.rendering.render import Renderer
 from commcast.rendering.sandbox import tag_lines
+from commcast.rendering.templates import Wording
 from tests.support.markdown import HOSTILE, LINK, Seen, mail, message
 
 # Every place of a value. @ is the value; « and » stand around it, so that it is found again.
@@ -263,6 +266,16 @@ def test_an_error_has_the_line_of_the_file() -> None:
             TemplateError, match=rf"templates/t\.md\.j2:{number + 3}: unknown variable 'missing'"
         ):
             mail(body)
+
+
+def test_captured_text_that_is_imported_has_the_values_of_each_message() -> None:
+    sources = {
+        "user:t.md.j2": 'Subject: s\n\n{{ x }}{% from "p.j2" import v %} {{ v }}',
+        "user:h.j2": "{{ body }}",
+    }
+    sources["user:p.j2"] = "{% set v %}*{{ 'team' }}*{% endset %}"
+    renderer = Renderer(Wording(Channel.EMAIL, "user:t.md.j2", "user:h.j2", "user", sources))
+    assert [renderer.email({"x": x}, {}).text for x in "ab"] == ["a team\n", "b team\n"]
 
 
 @pytest.mark.parametrize(

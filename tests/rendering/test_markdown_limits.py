@@ -53,6 +53,7 @@ NESTED = {
     "in a loop": "{% for i in range(9999) %}>{% endfor %} x",
     "just too deep": "> " * 20 + "x",
     "large": "{% set v %}{{ long }}{% endset %}" + "{{ v }}" * 9000,
+    "a large subject": "{% set v %}{{ long }}{% endset %}" + "{{ v }}" * 30,
     "many": "{% for i in range(9999) %}{{ i }} {% endfor %}",
     "large HTML": "{{ '<' * 30000 }}",
     "a private character": "a\U00100000b",

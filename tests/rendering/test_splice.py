@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
-from commcast.model.incident import Channel
+from commcast.model.incident import MAINTENANCE_STATUSES, Channel, Kind, Status, Window
 from commcast.model.message import Email, Skeleton
 from commcast.rendering import compose
 from commcast.rendering.compose import Content, DeliveryKey, ReaderGroup, ReaderWords
+from commcast.rendering.context import NO_OCCASION, Occasion, build_context
 from commcast.rendering.fields import fields_used
+from commcast.rendering.moments import moment_of
 from commcast.rendering.render import EmailContent, Renderer
 from commcast.rendering.splice import MOST_KEPT, TRIED, CutMail, cut_mail
 from commcast.rendering.templates import Wording
@@ -37,7 +40,8 @@ from tests.support.templates import (
     shipped_wording,
     wordings,
 )
-from tests.support.values import AUDIENCES, PHASES, full, minimal
+from tests.support.values import AT, AUDIENCES, PUBLIC, config_of, incident_of, update_of
+from tests.support.values import DANA as READER
 
 SUBJECT = "{% block subject %}{{ title }}{% endblock %}\n"
 DANA: dict[str, Any] = {"name": "Dana", "greeting": "Hello Dana,", "link": "https://a.example/u/1"}
@@ -181,20 +185,55 @@ def test_an_error_of_one_reader_names_their_line() -> None:
     assert group.words(DANA).spliced
 
 
-def shipped(audience: str, status: str, channel: Channel, context: Mapping[str, Any]) -> ReaderGroup:
-    wording = shipped_wording(audience, status, channel)
-    own = {key: value for key, value in context.items() if key != "recipient"}
-    return group_of(wording, own, compose.renderer_for(wording.to_json()))
+# Every update that readers may be told of, in the order of a history; its words say all that can be said.
+SAID = dict.fromkeys(("scope", "action", "works", "data", "cause", "change", "internal"), "As it is.")
+SAID |= {"link": "https://a.example/"}
+LATER: dict[Status, dict[str, Any]] = {status: {} for status in Status}
+LATER |= {key: {"window": Window(start=AT, end=AT + timedelta(hours=2))} for key in MAINTENANCE_STATUSES}
+LATER[Status.EXPECTED] = {"expected_at": AT + timedelta(hours=3)}
+LATER[Status.MERGED] = {"merged_into": "net3"}
+LATER[Status.RESOLVED] = {"ended": AT, "fixed": "We rolled back.", "remains": "Receipts are late."}
+DESK = config_of(
+    audiences={
+        name: {"recipients": "a.csv", "view": "public" if name in PUBLIC else "internal"}
+        for name in AUDIENCES
+    }
+)
 
 
-@pytest.mark.parametrize("told", [full, minimal])
+def shipped(audience: str, status: Status, channel: Channel, occasion: Occasion, **said: Any) -> ReaderGroup:
+    """Return the readers of a shipped message, told as the program tells them."""
+    told = update_of(2, status, **{**LATER[status], **said})
+    incident = incident_of(update_of(1, **LATER[status]), told)
+    if status in MAINTENANCE_STATUSES:
+        incident = incident.model_copy(update={"kind": Kind.MAINTENANCE})
+    context = build_context(
+        *(DESK, incident, told, audience),
+        zone=ZoneInfo("Europe/Berlin"),
+        language="en",
+        first=False,
+        occasion=occasion,
+        next_update_by=None if told.is_end else told.at + timedelta(minutes=30),
+        previous=incident.updates[0],
+    )
+    wording = shipped_wording(audience, moment_of(told, occasion, first=False), channel)
+    return group_of(wording, context, compose.renderer_for(wording.to_json()))
+
+
+OCCASIONS = [(status, NO_OCCASION) for status in Status]
+OCCASIONS += [
+    (Status.IDENTIFIED, Occasion(now=AT, step=1, unchanged_since=AT)),
+    (Status.RESOLVED, Occasion(now=AT, follow_up="check-in")),
+]
+
+
+@pytest.mark.parametrize("said", [SAID, {}], ids=["full", "minimal"])
 @pytest.mark.parametrize("audience", AUDIENCES)
-def test_the_shipped_mails_of_every_status_are_spliced(audience: str, told: Any) -> None:
+def test_the_shipped_mails_of_every_status_are_spliced(audience: str, said: dict[str, Any]) -> None:
     """A reader is used only bare: a change that loses the fast road is seen here."""
-    for status in PHASES:
-        context = told(audience, status)
-        group = shipped(audience, status, Channel.EMAIL, context)
-        people = [{**context["recipient"], "greeting": hello} for hello in ("Hello,", "Hello Zoë & <Co>,")]
+    for status, occasion in OCCASIONS:
+        group = shipped(audience, status, Channel.EMAIL, occasion, **said)
+        people = [{**READER, "greeting": hello} for hello in ("Hello,", "Hello Zoë & <Co>,")]
         assert assert_both_ways_agree(group, people) == 2
         used = fields_used(group.wording.sources, group.wording.path)
         assert used and used.keys == ()
@@ -202,10 +241,9 @@ def test_the_shipped_mails_of_every_status_are_spliced(audience: str, told: Any)
 
 @pytest.mark.parametrize("audience", AUDIENCES)
 def test_the_shipped_text_messages_of_every_status_are_shared_by_all_who_get_the_same(audience: str) -> None:
-    for status in PHASES:
-        context = full(audience, status)
-        group = shipped(audience, status, Channel.SMS, context)
-        people = [{**context["recipient"], "name": name, "by_email": name < "C"} for name in "ABCD"]
+    for status in Status:
+        group = shipped(audience, status, Channel.SMS, NO_OCCASION, **SAID)
+        people = [{**READER, "name": name, "by_email": name < "C"} for name in "ABCD"]
         bodies = [group.words(reader).content for reader in people]
         assert bodies[0] is bodies[1] and bodies[2] is bodies[3]
         assert bodies == [group.alone(reader) for reader in people]

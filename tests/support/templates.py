@@ -32,10 +32,10 @@ HOSTILE: tuple[Any, ...] = (
 )
 
 
-def shipped_wording(audience: str, status: str, channel: Channel) -> Wording:
-    """Return the shipped wording of an audience, public if it is one of PUBLIC."""
+def shipped_wording(audience: str, moment: str, channel: Channel) -> Wording:
+    """Return the shipped wording of a moment for an audience, public if it is one of PUBLIC."""
     view = View.PUBLIC if audience in PUBLIC else View.INTERNAL
-    return Templates(None, shipped_templates()).choose(audience, view, status, "", channel)
+    return Templates(None, shipped_templates()).choose(audience, view, moment, "", channel)
 
 
 def shipped_renderer(audience: str, status: str, channel: Channel) -> Renderer:
