@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import escape
 
-from commcast.rendering.sandbox import FIRST_HOLE, MOST_HOLES, ReaderText
+from commcast.rendering.sandbox import FIRST_HOLE, MOST_HOLES, LimitExceeded, ReaderText
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 HOLE = re.compile(f"([{chr(FIRST_HOLE)}-{chr(FIRST_HOLE + MOST_HOLES - 1)}])")
 LONGEST_PREHEADER = 150  # characters: what an inbox shows beside the subject
+MOST_NESTED = 20  # quotes, lists, their items, bold and links inside each other
+_MOST_FILLED = 1_000_000  # characters of values put in: more than any email that is not too large needs
 _SUBJECT = re.compile(r"\s*Subject:[ \t]*(?:\[([^\]\n]*)\][ \t]*)?(.*)\n?")
 # What would swallow the line after it, as the same paragraph (CommonMark 0.31, "lazy continuation").
 _SWALLOWS = re.compile(r"[ \t]*(?:>|[-*+] |\d{1,9}[.)] )")
 _BIDI = frozenset(("R", "AL"))
-
+_NUMBERED = re.compile("&#(?:[xX]([0-9a-fA-F]{1,6})|([0-9]{1,7}));")
 
 Styles = Mapping[str, str]
 
@@ -49,7 +51,8 @@ def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     off = ["code", "fence", "lheading", "reference", "html_block", "html_inline", "image"]
-    parser = MarkdownIt("commonmark", {"html": False}).disable(off)
+    # Without room, the parser would leave out what is nested more deeply than allowed, and say nothing.
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": MOST_NESTED + 2}).disable(off)
     parser.normalizeLink = parser.normalizeLinkText = lambda url: url  # type: ignore[method-assign,assignment]
     parser.validateLink = bool  # type: ignore[method-assign,assignment] # the finished one is checked
     return parser
@@ -59,7 +62,16 @@ def _parser() -> MarkdownIt:
 def _parsed(source: str) -> SyntaxTreeNode:
     from markdown_it.tree import SyntaxTreeNode
 
-    return SyntaxTreeNode(_parser().parse(_spaced(source)))
+    codes = (int(found[1], 16) if found[1] else int(found[2]) for found in _NUMBERED.finditer(source))
+    if any(code >= FIRST_HOLE for code in codes):
+        raise LimitExceeded("has a private character, as &#…;; write another character")
+    tokens = _parser().parse(_spaced(source))
+    depth = 0
+    for token in (each for block in tokens for each in (block, *(block.children or ()))):
+        depth += token.nesting
+        if depth > MOST_NESTED:
+            raise LimitExceeded("is nested too deeply")
+    return SyntaxTreeNode(tokens)
 
 
 def _spaced(source: str) -> str:
@@ -82,7 +94,10 @@ def split_subject(source: str) -> tuple[str, str, str] | None:
 
 
 def write(subject: tuple[str, str, str], values: Sequence[str], styles: Styles) -> Mail:
-    """Return the email that a message's Markdown makes with these values."""
+    """Return the email that a message's Markdown makes with these values.
+
+    Raises LimitExceeded if it is nested too deeply or grows without bounds.
+    """
     writer = _Writer(values, styles)
     writer.document(_parsed(subject[2]))
     head = writer.pieces(subject_line(subject), in_html=False)
@@ -100,19 +115,34 @@ def fill(source: str, values: Sequence[str]) -> str:
     return "".join(_Writer(values, {}).pieces(source, in_html=False)).strip()
 
 
-_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
-
-
 @lru_cache(maxsize=64)
 def read_styles(css: str) -> Styles:
-    """Return the styles of a layout's <style inline>: by element, or by place and element (".foot p")."""
+    """Return the styles of a layout's <style inline>: by element, or by place and element (".foot p").
+
+    What is inside an at-rule such as @media is left out: it does not hold everywhere.
+    """
     rules: dict[str, str] = {}
-    for selectors, style in _RULE.findall(re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)):
+    for selectors, style in _rules(css):
         flat = " ".join(style.split()).rstrip(";").replace('"', "'")
         for selector in selectors.split(","):
             name = " ".join(selector.split())
             rules[name] = f"{rules[name]};{flat}" if name in rules else flat
     return rules
+
+
+def _rules(css: str) -> Iterator[tuple[str, str]]:
+    """Yield (selectors, style) of each rule of its own, in time proportional to the length."""
+    first, *others = css.split("/*")
+    pieces = re.split("([{}])", first + "".join(each.partition("*/")[2] for each in others))
+    depth, selectors = 0, ""
+    for piece, brace in zip(pieces[::2], pieces[1::2], strict=False):
+        if brace == "{":
+            depth += 1
+            selectors = piece if depth == 1 else selectors
+        else:
+            if depth == 1 and not selectors.lstrip().startswith("@"):
+                yield selectors, piece
+            depth = max(0, depth - 1)
 
 
 @dataclass(slots=True)
@@ -127,6 +157,7 @@ class _Writer:
     preheader: str = ""
     _place: str = ""
     _in_item: bool = False
+    _filled_with: int = 0
     _html: list[str] = field(default_factory=list)
 
     def document(self, root: SyntaxTreeNode) -> None:
@@ -171,6 +202,7 @@ class _Writer:
         if not any(isinstance(self._value(hole), ReaderText) for hole in holes):
             words = " ".join("".join(text).split())
             cut = words[: LONGEST_PREHEADER - 1].rpartition(" ")[0]
+            cut = cut or words[: LONGEST_PREHEADER - 1]
             self.preheader = words if len(words) <= LONGEST_PREHEADER else f"{cut}…"
 
     def _box(self, block: SyntaxTreeNode, indent: str) -> None:
@@ -241,7 +273,7 @@ class _Writer:
                 text += self.pieces(node.content, in_html=False)
                 html += self.pieces(node.content, in_html=True)
             case "softbreak":  # a template has one sentence on a line, which may be empty
-                if "".join(text)[-1:].strip():
+                if next(filter(None, reversed(text)), " ")[-1].strip():
                     text.append(" ")
                     html.append("\n")
             case "hardbreak":
@@ -258,7 +290,10 @@ class _Writer:
                 raise ValueError(node.type)
 
     def _link(self, node: SyntaxTreeNode, text: list[str], html: list[str]) -> None:
-        """Write a link: words and address in text; a link without words shows its address."""
+        """Write a link: words and address in text; a link without words shows its address.
+
+        Words that are the address are shown once, unless a reader's value decides.
+        """
         address = str(node.attrs["href"])
         plain = self.pieces(address, in_html=False)
         if not "".join(plain).strip():
@@ -268,9 +303,12 @@ class _Writer:
             self._span(each, *words)
         start = self._tag("a", 'href="\0"').split("\0")
         html += [start[0], *self._attribute(address), start[1]]
-        html += words[1] or self.pieces(address, in_html=True)
+        has_words = bool("".join(words[0]).strip())
+        html += words[1] if has_words else self.pieces(address, in_html=True)
         html.append("</a>")
-        text += [*words[0], " <", *plain, ">"] if words[0] else plain
+        own = any(isinstance(piece, ReaderText) for piece in (*words[0], *plain))
+        once = not has_words or (not own and "".join(words[0]) == "".join(plain))
+        text += plain if once else [*words[0], " <", *plain, ">"]
 
     def _value(self, hole: str) -> str:
         return self.values[ord(hole) - FIRST_HOLE]
@@ -286,20 +324,22 @@ class _Writer:
                     yield str(escape(piece)) if in_html else piece
                 continue
             value = self._value(piece)
-            if not in_html:
-                yield value
-            elif isinstance(value, ReaderText):
-                yield str(escape(value))
-            else:
-                yield _as_html(value)
+            text = value.replace("\r\n", "\n").strip("\n")
+            self._filled_with += len(text)
+            if self._filled_with > _MOST_FILLED:
+                raise LimitExceeded("makes far more text than a message holds")
+            own = isinstance(value, ReaderText)
+            yield _as_html(text, own=own) if in_html else ReaderText(text) if own else text
 
     def _attribute(self, address: str) -> list[str]:
         return [str(escape(each)) for each in self.pieces(address, in_html=False)]
 
 
-def _as_html(value: str) -> str:
-    """Return a value of several lines with real line breaks; each reads from its own side."""
-    text = value.strip("\n")
-    if not text.isascii() and any(unicodedata.bidirectional(char) in _BIDI for char in text):
+def _as_html(text: str, *, own: bool) -> str:
+    """Return a value of several lines with real line breaks; each reads from its own side.
+
+    A reader's `own` value gets no tag for its side: one email is cut for all of them.
+    """
+    if not (own or text.isascii()) and any(unicodedata.bidirectional(char) in _BIDI for char in text):
         return "<br>\n".join(f'<span dir="auto">{escape(line)}</span>' for line in text.split("\n"))
     return str(escape(text)).replace("\n", "<br>\n")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import secrets
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from html.parser import HTMLParser
 from itertools import product
@@ -22,10 +23,8 @@ from commcast.files import named
 from commcast.model.incident import SENTENCES, Incident
 from commcast.model.text import MAX_CHARACTERS, SmsSize, markup_in, measure, replace_lookalikes
 from commcast.rendering.fields import READER, Fields, fields_used
-from commcast.rendering.markdown import fill, read_styles, split_subject, subject_line, write
+from commcast.rendering.markdown import Mail, fill, read_styles, split_subject, subject_line, write
 from commcast.rendering.sandbox import (
-    FIRST_HOLE,
-    MOST_HOLES,
     Budget,
     Form,
     LimitExceeded,
@@ -139,10 +138,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud
 _FINE = bytes((9, 10, *range(32, 127)))  # of ASCII
 
 Pieces = Sequence[str]
-# Where a layout has the first paragraph as text, the message and its foot: no character of a hole.
-_FIRST, _BODY, _FOOT = (Markup(chr(FIRST_HOLE + MOST_HOLES + n)) for n in range(3))  # noqa: S704 - no markup
-_SLOT = re.compile(f"([{_FIRST}{_BODY}{_FOOT}])")
-_INLINE = re.compile(r"<style inline>(.*?)</style>\n?", re.DOTALL)
+# Where a layout has the first paragraph as text, the message and its foot: what no value can hold by chance.
+_FIRST, _BODY, _FOOT = (Markup(f"\U0010ffff{secrets.randbits(64)}\U0010ffff") for _ in range(3))  # noqa: S704
+_SLOT = re.compile(f"({_FIRST}|{_BODY}|{_FOOT})")
+_INLINE = re.compile("<style inline>([^<]*)</style>\n?")
 
 
 class _Reader(Mapping[str, Any]):
@@ -249,16 +248,27 @@ class Renderer:
         subject = split_subject("".join(pieces))
         if subject is None:
             self._text.fail("has no subject", "begin the file with: Subject: [Update] …")
-        label, line = fill(subject[0], printed), fill(subject_line(subject), printed)
-        around = {"label": label, "subject": line, "preheader": _FIRST, "body": _BODY, "foot": _FOOT}
-        _, layout = self._html.render({**context, **around}, budget, LARGEST_HTML)
-        page = "".join(layout)
-        mail = write(subject, printed, read_styles("\n".join(_INLINE.findall(page))))
+        try:
+            label, line = fill(subject[0], printed), fill(subject_line(subject), printed)
+            around = {"label": label, "subject": line, "preheader": _FIRST, "body": _BODY, "foot": _FOOT}
+            _, layout = self._html.render({**context, **around}, budget, LARGEST_HTML)
+            page = "".join(layout)
+            mail = write(subject, printed, read_styles("\n".join(_INLINE.findall(page))))
+            text = _bounded(mail.text, LARGEST_TEXT)
+            html = _bounded(self._in_layout(_INLINE.sub("", page), mail), LARGEST_HTML)
+        except LimitExceeded as error:
+            self._text.fail(*_reason(error))
+        return Written(mail.subject, text, html, budget.characters, printed)
+
+    def _in_layout(self, page: str, mail: Mail) -> Iterator[str]:
+        """Yield the page with the parts of an email in it, in pieces."""
+        assert self._html is not None  # noqa: S101 - a message in Markdown has a layout
         slots = {str(_FIRST): [str(escape(mail.preheader))], str(_BODY): mail.body, str(_FOOT): mail.foot}
-        html: list[str] = []
-        for piece in _SLOT.split(_INLINE.sub("", page)):
-            html += slots.get(piece, [piece])
-        return Written(mail.subject, mail.text, html, budget.characters, printed)
+        for name, slot in (("body", _BODY), ("foot", _FOOT)):
+            if slots[slot] and slot not in page:
+                self._html.fail(f"leaves out {name}", f"write {{{{ {name} }}}} where it belongs")
+        for piece in _SLOT.split(page):
+            yield from slots.get(piece, [piece])
 
     def finish(self, written: Written, *, checked_html: str = "") -> EmailContent:
         """Return the finished email. Raises TemplateError as `email` does.
@@ -324,6 +334,8 @@ class Renderer:
             template.fail("the HTML part is empty", "write words for this status, or remove the file")
         template.check_characters("HTML part", html)
         for problem in self._html_check.problems(html):
+            if self._in_markdown and problem.startswith("<a> has a href"):  # a message makes nothing else
+                template = self._text
             remedy = "emails link by http, https or mailto only, and load nothing from elsewhere"
             template.fail(problem, remedy)
 
@@ -428,7 +440,7 @@ def _take_out(context: Context, block: str) -> list[Pieces]:
     return taken
 
 
-def _bounded(written: Iterator[str], largest: int) -> Pieces:
+def _bounded(written: Iterable[str], largest: int) -> Pieces:
     pieces: list[str] = []
     total = 0
     for piece in written:

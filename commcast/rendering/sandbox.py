@@ -12,7 +12,7 @@ from itertools import islice
 from types import CodeType
 from typing import Any
 
-from jinja2 import BytecodeCache, DictLoader, StrictUndefined, nodes, pass_context
+from jinja2 import BytecodeCache, DictLoader, StrictUndefined, Template, nodes, pass_context
 from jinja2.bccache import Bucket
 from jinja2.environment import TemplateModule
 from jinja2.exceptions import SecurityError, TemplateRuntimeError, TemplateSyntaxError, UndefinedError
@@ -119,7 +119,8 @@ class _Metering(NodeTransformer):
         return self.generic_visit(node) if node.ctx == "store" else self.visit_List(node)
 
 
-_TAGS = r"[ \t]*(?:\{%(?:(?!%\}).)*%\}|\{#(?:(?!#\}).)*#\})"
+# No "{%" inside a tag: so the time is proportional to the length of the text.
+_TAGS = r"[ \t]*(?:\{%(?:(?!%\}|\{%).)*%\}|\{#(?:(?!#\}|\{#).)*#\})"
 _TAG_LINE = rf"(?P<tags>(?:{_TAGS})+?)[ \t]*\n"
 _IF_LINE = r"(?P<says>[ \t]*\{% if (?:(?!%\}|\n).)*%\}(?:(?!\{%|\n).)+)(?P<end>\{% endif %\})[ \t]*\n"
 _LINE = re.compile(f"^(?:{_IF_LINE}|{_TAG_LINE})", re.MULTILINE | re.DOTALL)
@@ -137,7 +138,7 @@ def tag_lines(source: str) -> str:
         if line["says"]:
             return f"{line['says']}\n{line['end']}"
         tags = re.sub(r"(?<=[%#]\})[ \t]+|^[ \t]+", "", line["tags"])
-        cut = -3 if tags[-3] == "-" else -2
+        cut = -3 if tags[-3] in "-+" else -2
         return f"{tags[:cut]}\n{tags[cut:]}"
 
     return _LINE.sub(moved, source)
@@ -201,6 +202,7 @@ _CODES = {form: _Codes() for form in Form}
 
 # A value printed into Markdown leaves one private-use character of plane 16 there: no value is ever parsed.
 FIRST_HOLE, MOST_HOLES = 0x100000, 2_000
+_PRIVATE = re.compile("[\U00100000-\U0010ffff]")
 
 
 class ReaderText(str):
@@ -223,6 +225,14 @@ class _Missing(StrictUndefined):
     ) -> None:
         del obj, exc
         super().__init__(hint, name=name if isinstance(name, str) and _NAME.fullmatch(name) else "item")
+
+
+class _Fresh(Template):
+    """A template whose variables are made anew for each message: captured text has that message's holes."""
+
+    def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
+        self._module = None
+        return super()._get_default_module(ctx)
 
 
 class MessageEnvironment(ImmutableSandboxedEnvironment):
@@ -249,6 +259,8 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             finalize=self._printed,
             bytecode_cache=_CODES[form],
         )
+        if in_markdown:
+            self.template_class = _Fresh
         self.budget = Budget()
         self.holes: list[str] = []
         self._sources, self._path, self._in_markdown = sources, path, in_markdown
@@ -273,6 +285,9 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         if self._in_markdown:
+            if private := _PRIVATE.search(source):
+                line = source.count("\n", 0, private.start()) + 1
+                raise TemplateSyntaxError("has a private character", line, name)
             source = tag_lines(source)
         tree: nodes.Template = _Metering(self, name).visit(super()._parse(source, name, filename))
         tree.set_environment(self)

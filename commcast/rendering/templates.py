@@ -62,7 +62,7 @@ class Wording(NamedTuple):
             fields = json.loads(text)
             path = tuple(fields.get("path", _LEGACY_PATH))
             return cls(**{**fields, "channel": Channel(fields["channel"]), "path": path})
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError("this is not a stored wording") from None
 
     @property
@@ -182,7 +182,11 @@ class Templates(NamedTuple):
         channels: Iterable[tuple[Channel, str]],
         locales: Iterable[str] = ("",),
     ) -> tuple[TemplateRow, ...]:
-        """Return which file wins for each audience, channel and its moment, and locale ("" for any)."""
+        """Return which file wins for each audience, channel and its moment, and locale ("" for any).
+
+        Raises TemplateError if the user's folder leads out of the desk's.
+        """
+        self._check_user_folder()
         every = product(audiences.items(), channels, locales)
         return tuple(self._listed(*each) for each in every)
 

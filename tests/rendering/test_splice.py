@@ -5,27 +5,43 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
-from commcast.model.incident import Channel
+from commcast.model.incident import MAINTENANCE_STATUSES, Channel, Kind, Status, Window
 from commcast.model.message import Email, Skeleton
 from commcast.rendering import compose
 from commcast.rendering.compose import Content, DeliveryKey, ReaderGroup, ReaderWords
-from commcast.rendering.fields import Fields, fields_used
+from commcast.rendering.context import NO_OCCASION, Occasion, build_context
+from commcast.rendering.fields import fields_used
+from commcast.rendering.moments import moment_of
 from commcast.rendering.render import EmailContent, Renderer
 from commcast.rendering.splice import MOST_KEPT, TRIED, CutMail, cut_mail
 from commcast.rendering.templates import Wording
 from tests.support import templates
-from tests.support.templates import FILES, HOSTILE, HTML, PLAIN, group_of, readers, shipped_wording, wordings
-from tests.support.values import AUDIENCES, PHASES, full, minimal
+from tests.support.templates import (
+    FILES,
+    HOSTILE,
+    HTML,
+    MARKDOWN,
+    PAGES,
+    PLAIN,
+    group_of,
+    markdown_wordings,
+    readers,
+    shipped_wording,
+    wordings,
+)
+from tests.support.values import AT, AUDIENCES, PUBLIC, config_of, incident_of, update_of
+from tests.support.values import DANA as READER
 
 SUBJECT = "{% block subject %}{{ title }}{% endblock %}\n"
 DANA: dict[str, Any] = {"name": "Dana", "greeting": "Hello Dana,", "link": "https://a.example/u/1"}
@@ -39,6 +55,11 @@ def made(text: str, html: str = "", **more: str) -> ReaderGroup:
     head = "" if "block subject" in text else SUBJECT
     sources = {"user:t.j2": head + text, **({"user:h.j2": html} if html else {}), **more}
     return group_of(Wording(Channel.EMAIL, "user:t.j2", "user:h.j2" if html else "", "user", sources))
+
+
+def in_markdown(body: str, page: str = PAGES[0], **more: str) -> ReaderGroup:
+    sources = {"user:t.md.j2": f"Subject: [Update] s\n\n{body}", "user:h.j2": page, **more}
+    return group_of(Wording(Channel.EMAIL, "user:t.md.j2", "user:h.j2", "user", sources))
 
 
 def outcome(render: Callable[[], Content]) -> Content | str:
@@ -94,14 +115,23 @@ def assert_spliced_well(words: ReaderWords) -> None:
 @settings(SLOW, max_examples=550)
 @given(st.data(), st.sampled_from((Channel.EMAIL, Channel.EMAIL, Channel.EMAIL, Channel.SMS)))
 def test_what_is_spliced_or_shared_is_what_each_would_get(data: st.DataObject, channel: Channel) -> None:
-    wording = data.draw(wordings(channel))
+    check_a_wording(data, data.draw(wordings(channel)))
+
+
+@settings(SLOW, max_examples=550)
+@given(st.data())
+def test_so_is_what_is_written_in_markdown(data: st.DataObject) -> None:
+    check_a_wording(data, data.draw(markdown_wordings()))
+
+
+def check_a_wording(data: st.DataObject, wording: Wording) -> None:
     people = data.draw(st.lists(readers(), min_size=1, max_size=6))
     try:
         group = group_of(wording)
     except TemplateError:
         event("does not compile")
         return
-    event(f"{channel} spliced: {assert_both_ways_agree(group, people) > 0}")
+    event(f"{wording.channel} spliced: {assert_both_ways_agree(group, people) > 0}")
 
 
 @pytest.mark.parametrize("piece", [*templates.BARE, *templates.USED, *templates.ROUND, *FILES, *HTML])
@@ -114,6 +144,17 @@ def test_any_value_in_any_place_gives_the_mail_rendered_for_that_reader_alone(pi
     group = made(text, html, **part)
     people = [{**DANA, "name": value} for value in (*PLAIN, *HOSTILE)]
     assert_both_ways_agree(group, [*people, {"link": "x"}])
+
+
+@pytest.mark.parametrize("piece", [*templates.BARE, *templates.USED, *templates.ROUND, *FILES, *MARKDOWN])
+def test_so_it_does_in_markdown(piece: str) -> None:
+    place = piece.replace("FIELD", "name").replace("BODY", "{{ recipient.name }}")
+    one, two, three = (place.replace("BLOCK", f"b{number}") for number in range(3))
+    part = {"user:p1.j2": "{{ recipient.name }}", "user:p2.j2": "{% macro made() %}m{% endmacro %}"}
+    part["user:p2.j2"] += "{% set value = recipient.name %}{{ recipient.name }}"
+    people = [{**DANA, "name": value} for value in (*PLAIN, *HOSTILE)]
+    for source in (f"{one}.", f"Hello {one}\n\n- {two}\n- x", f"{one}\n{two}\n\n---\n\n{three}"):
+        assert_both_ways_agree(in_markdown(source, **part), [*people, {"link": "x"}])
 
 
 @pytest.mark.parametrize(
@@ -144,31 +185,65 @@ def test_an_error_of_one_reader_names_their_line() -> None:
     assert group.words(DANA).spliced
 
 
-def shipped(audience: str, status: str, channel: Channel, context: Mapping[str, Any]) -> ReaderGroup:
-    wording = shipped_wording(audience, status, channel)
-    own = {key: value for key, value in context.items() if key != "recipient"}
-    return group_of(wording, own, compose.renderer_for(wording.to_json()))
+# Every update that readers may be told of, in the order of a history; its words say all that can be said.
+SAID = dict.fromkeys(("scope", "action", "works", "data", "cause", "change", "internal"), "As it is.")
+SAID |= {"link": "https://a.example/"}
+LATER: dict[Status, dict[str, Any]] = {status: {} for status in Status}
+LATER |= {key: {"window": Window(start=AT, end=AT + timedelta(hours=2))} for key in MAINTENANCE_STATUSES}
+LATER[Status.EXPECTED] = {"expected_at": AT + timedelta(hours=3)}
+LATER[Status.MERGED] = {"merged_into": "net3"}
+LATER[Status.RESOLVED] = {"ended": AT, "fixed": "We rolled back.", "remains": "Receipts are late."}
+DESK = config_of(
+    audiences={
+        name: {"recipients": "a.csv", "view": "public" if name in PUBLIC else "internal"}
+        for name in AUDIENCES
+    }
+)
 
 
-@pytest.mark.parametrize("told", [full, minimal])
+def shipped(audience: str, status: Status, channel: Channel, occasion: Occasion, **said: Any) -> ReaderGroup:
+    """Return the readers of a shipped message, told as the program tells them."""
+    told = update_of(2, status, **{**LATER[status], **said})
+    incident = incident_of(update_of(1, **LATER[status]), told)
+    if status in MAINTENANCE_STATUSES:
+        incident = incident.model_copy(update={"kind": Kind.MAINTENANCE})
+    context = build_context(
+        *(DESK, incident, told, audience),
+        zone=ZoneInfo("Europe/Berlin"),
+        language="en",
+        first=False,
+        occasion=occasion,
+        next_update_by=None if told.is_end else told.at + timedelta(minutes=30),
+        previous=incident.updates[0],
+    )
+    wording = shipped_wording(audience, moment_of(told, occasion, first=False), channel)
+    return group_of(wording, context, compose.renderer_for(wording.to_json()))
+
+
+OCCASIONS = [(status, NO_OCCASION) for status in Status]
+OCCASIONS += [
+    (Status.IDENTIFIED, Occasion(now=AT, step=1, unchanged_since=AT)),
+    (Status.RESOLVED, Occasion(now=AT, follow_up="check-in")),
+]
+
+
+@pytest.mark.parametrize("said", [SAID, {}], ids=["full", "minimal"])
 @pytest.mark.parametrize("audience", AUDIENCES)
-def test_the_shipped_mails_of_every_status_are_spliced(audience: str, told: Any) -> None:
+def test_the_shipped_mails_of_every_status_are_spliced(audience: str, said: dict[str, Any]) -> None:
     """A reader is used only bare: a change that loses the fast road is seen here."""
-    for status in PHASES:
-        context = told(audience, status)
-        group = shipped(audience, status, Channel.EMAIL, context)
-        people = [{**context["recipient"], "greeting": hello} for hello in ("Hello,", "Hello Zoë & <Co>,")]
+    for status, occasion in OCCASIONS:
+        group = shipped(audience, status, Channel.EMAIL, occasion, **said)
+        people = [{**READER, "greeting": hello} for hello in ("Hello,", "Hello Zoë & <Co>,")]
         assert assert_both_ways_agree(group, people) == 2
-        used = fields_used(group.wording.sources)
+        used = fields_used(group.wording.sources, group.wording.path)
         assert used and used.keys == ()
 
 
 @pytest.mark.parametrize("audience", AUDIENCES)
 def test_the_shipped_text_messages_of_every_status_are_shared_by_all_who_get_the_same(audience: str) -> None:
-    for status in PHASES:
-        context = full(audience, status)
-        group = shipped(audience, status, Channel.SMS, context)
-        people = [{**context["recipient"], "name": name, "by_email": name < "C"} for name in "ABCD"]
+    for status in Status:
+        group = shipped(audience, status, Channel.SMS, NO_OCCASION, **SAID)
+        people = [{**READER, "name": name, "by_email": name < "C"} for name in "ABCD"]
         bodies = [group.words(reader).content for reader in people]
         assert bodies[0] is bodies[1] and bodies[2] is bodies[3]
         assert bodies == [group.alone(reader) for reader in people]
@@ -275,81 +350,6 @@ def test_a_message_is_the_same_by_either_way_with_an_id_of_its_own_in_its_incide
     assert one.message_id != other.message_id and one.references == other.references != far.references
     assert one.message_id.endswith("@acme.example>") and one.list_id == "<incidents.acme.example>"
     assert message_of(group) == one
-
-
-PARTS = {"user:p1.j2": "{{ recipient.x }}", "user:p2.j2": "{% set value = 1 %}{{ recipient.x }}"}
-
-
-X = {"user:p1.j2": "{{ recipient.x }}"}
-BARE_ONES = (
-    *("a{{- recipient.x -}}b{{ recipient['x'] }}", "{% block subject %}{{ recipient.x }}{% endblock %}"),
-    "{% if title %}{{ recipient.x }}{% else %}{% for n in names %}{{ recipient.x }}{% endfor %}{% endif %}",
-    "{% raw %}{{ recipient|length }}{% endraw %}{# {{ recipient }} #}{{ facts.recipient }}{{ recipient.x }}",
-    *('{% include "p1.j2" %}', '{% extends "p1.j2" %}{% block b %}{{ recipient.x }}{% endblock %}'),
-)
-KEYS = (
-    *(
-        "{{ recipient.x|upper }}",
-        "{{ recipient.x.y }}",
-        "{{ recipient['x'][0] }}",
-        "{{ names[recipient.x] }}",
-    ),
-    *("{{ recipient.x }}{% if recipient.x %}{% endif %}", "{% set v = recipient.x %}"),
-    *("{% set v %}{% if title %}{{ recipient.x }}{% endif %}{% endset %}", "{{ m(recipient.x) }}"),
-    *("{% filter upper %}{{ recipient.x }}{% endfilter %}", "{% macro m() %}{{ recipient.x }}{% endmacro %}"),
-    "{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}{{ recipient.x }}{% endcall %}",
-    "{% filter upper %}{% block b %}{{ recipient.x }}{% endblock %}{% endfilter %}",
-    "{% block b %}{{ recipient.x }}{{ super() }}{% endblock %}",
-    "{% block b %}{% if title %}{{ recipient.x }}{% endif %}{% endblock %}{% set s = self %}",
-    *('{% set v %}{% include "p1.j2" %}{% endset %}', '{% macro m() %}{% include "p1.j2" %}{% endmacro %}'),
-    '{% block b %}{% include "p1.j2" %}{% endblock %}{{ self.b() }}',
-    *('{% import "p1.j2" as p with context %}', '{% from "p1.j2" import v with context %}'),
-)
-FAR = {"user:a.j2": '{% include "b.j2" %}', "user:b.j2": "{{ recipient.x }}"}
-CHILD = '{% extends "base.j2" %}{% block b %}{{ recipient.x }}{% endblock %}'
-BLOCK = "{% block b %}{% endblock %}"
-
-
-@pytest.mark.parametrize(
-    ("source", "more", "is_bare"),
-    [
-        *((source, X, True) for source in BARE_ONES),
-        *((source, X, False) for source in KEYS),
-        # What is included further on in a captured place is captured; so is a block that a parent captures.
-        ('{% include "a.j2" %}', FAR, True),
-        ('{% set v %}{% include "a.j2" %}{% endset %}', FAR, False),
-        ('{% from "a.j2" import v with context %}{% include "b.j2" %}', FAR, False),
-        (CHILD, {"user:base.j2": BLOCK}, True),
-        (CHILD, {"user:base.j2": f"{{% set v %}}{BLOCK}{{% endset %}}"}, False),
-    ],
-)
-def test_bare_is_what_is_only_printed(source: str, more: dict[str, str], is_bare: bool) -> None:
-    found = fields_used({"user:t.j2": source, **more})
-    assert found == (Fields(("x",), ()) if is_bare else Fields((), ("x",)))
-
-
-WHOLE = (
-    *("{{ recipient }}", "{{ recipient[field] }}", "{{ recipient[0] }}", "{{ recipient.get('x') }}"),
-    *("{{ recipient.items() }}", "{{ recipient.keys }}", "{{ recipient['values']() }}", "{% if %}"),
-    *("{{ m(recipient) }}", "{% set recipient = facts %}", "{% set a, recipient = facts, facts %}"),
-    *(
-        "{% set recipient %}x{% endset %}",
-        "{% set recipient.x = 1 %}",
-        "{% for k in recipient %}{% endfor %}",
-    ),
-    *("{% for recipient in names %}{% endfor %}", "{% with recipient = facts %}{% endwith %}"),
-    *("{% macro recipient() %}{% endmacro %}", "{% macro m(recipient) %}{% endmacro %}"),
-    *("{% call(recipient) m() %}{% endcall %}", '{% import "p1.j2" as recipient %}', "{% include title %}"),
-    *('{% from "p1.j2" import recipient %}', '{% from "p1.j2" import v as recipient %}'),
-    *('{% include ["p1.j2", "p2.j2"] %}', '{% extends title or "p1.j2" %}'),
-)
-
-
-@pytest.mark.parametrize("source", WHOLE)
-def test_where_the_reader_is_used_as_a_whole_nothing_is_listed(source: str) -> None:
-    assert fields_used({**PARTS, "user:t.j2": source}) is None
-    assert fields_used({**PARTS, "user:t.j2": '{% include "u.j2" %}', "user:u.j2": source}) is None
-    assert all(fields_used({"user:t.j2": missing}) is not None for missing in FILES[:6])
 
 
 MARKED: dict[str, Any] = {"title": "Card payments fail", "mark": "\U000f0000", "facts": {"x": "y"}}

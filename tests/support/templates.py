@@ -32,10 +32,10 @@ HOSTILE: tuple[Any, ...] = (
 )
 
 
-def shipped_wording(audience: str, status: str, channel: Channel) -> Wording:
-    """Return the shipped wording of an audience, public if it is one of PUBLIC."""
+def shipped_wording(audience: str, moment: str, channel: Channel) -> Wording:
+    """Return the shipped wording of a moment for an audience, public if it is one of PUBLIC."""
     view = View.PUBLIC if audience in PUBLIC else View.INTERNAL
-    return Templates(None, shipped_templates()).choose(audience, view, status, "", channel)
+    return Templates(None, shipped_templates()).choose(audience, view, moment, "", channel)
 
 
 def shipped_renderer(audience: str, status: str, channel: Channel) -> Renderer:
@@ -127,6 +127,35 @@ HTML = (
     *("<p>1 < {{ recipient.FIELD }}</p>", "&{{ recipient.FIELD }};"),
 )
 
+# Markdown around a value; in the first message of a desk as in the oddest one.
+MARKDOWN = (
+    *(
+        "**BODY**",
+        "*BODY*",
+        "`BODY`",
+        "# BODY\n",
+        "## BODY **BODY**\n",
+        "- BODY\n- BODY\n",
+        "> BODY\n> BODY\n",
+    ),
+    *("1. BODY\n2. BODY\n", "> - BODY\n>   - BODY\n\nBODY", "- > BODY\n", "\n\nBODY\n\n", "BODY\\\nBODY"),
+    *("\n\n---\n\nBODY", "[BODY](https://a.example/{{ recipient.FIELD }})", "[BODY]({{ recipient.FIELD }})"),
+    *(
+        "[]({{ recipient.FIELD }})",
+        "[{{ recipient.FIELD }}]({{ recipient.FIELD }})",
+        "<https://a.example/BODY>",
+    ),
+    *("[{{ title }}]({{ recipient.FIELD }})", "[BODY](https://a.example/?a=1&b={{ recipient.FIELD }})"),
+    *("&BODY;", "&amp;BODY", "\\BODY", "_BODY_", "***BODY** BODY*", "![BODY](https://a.b)", "<b>BODY</b>"),
+    *("    BODY", "BODY\n===\n", "[x]: BODY\n", "> BODY\nBODY\n", "- BODY\nBODY\n", "BODY\n> BODY\n"),
+    *("{% if title %}BODY{% endif %}\n", "{% if recipient.FIELD == 'gold' %}\n- BODY\n{% endif %}\n"),
+    *("- {% if title %}BODY{% endif %}\n", "```\nBODY\n```", "<!-- BODY -->", "~ BODY", "BODY…"),
+)
+PAGES = (
+    "<style inline>p { margin: 0 } .promise { color: red }</style><p>{{ preheader }}</p>{{ body }}{{ foot }}",
+    "<title>{{ subject }}</title><i>{{ label }}</i><p title='{{ title }}'>x</p>{{ body }}<hr>{{ foot }}",
+)
+
 
 def readers() -> st.SearchStrategy[dict[str, Any]]:
     """Return readers: mostly with plain values in all fields, some with hostile ones or none."""
@@ -156,6 +185,22 @@ def wordings(draw: st.DrawFn, channel: Channel = Channel.EMAIL) -> Wording:
 
 
 _VALUES = ("title", "title", "recipient.name", "recipient.plan|upper", "title ~ recipient.link")
+
+
+@st.composite
+def markdown_wordings(draw: st.DrawFn) -> Wording:
+    """Make a wording of one Markdown source with its layout and all that the source names."""
+    wild = draw(st.sampled_from((False, False, True)))
+    pieces = [_body(draw, wild, draw(st.integers(0, 2)), MARKDOWN) for _ in range(draw(st.integers(1, 4)))]
+    subject = draw(st.sampled_from(("s", "[Update] s", "[{{ title }}] {{ recipient.plan }}", "{{ title }}")))
+    sources = {
+        "user:t.md.j2": f"Subject: {subject}\n\n{''.join(pieces)}{_body(draw, wild, 1, MARKDOWN)}",
+        "user:p1.j2": _body(draw, wild, 1, MARKDOWN),
+        "user:p2.j2": f"{{% set value = {draw(st.sampled_from(_VALUES))} %}}"
+        f"{{% macro made() %}}{_body(draw, wild, 1, MARKDOWN)}{{% endmacro %}}",
+        "user:h.j2": draw(st.sampled_from(PAGES)),
+    }
+    return Wording(Channel.EMAIL, "user:t.md.j2", "user:h.j2", "user", sources)
 
 
 def _text_file(draw: Draw, wild: bool, *, mail: bool) -> str:
