@@ -23,9 +23,9 @@ from tests.support.values import AT, config_of, incident_of, update_of
 BERLIN = ZoneInfo("Europe/Berlin")
 NEXT = AT + timedelta(minutes=20)
 PUBLIC_KEYS = {
-    *("organisation", "contact", "incident", "update", "next_update_by", "next_word", "held_back", "label"),
-    *("facts_from", "broken_promise", "holding", "reminder", "calendar", "corrections", "catch_up", "locale"),
-    *("follow_up", "feedback", "merged_into", "audience"),
+    *("organisation", "brand", "contact", "incident", "planned", "tone", "update", "next_update_by", "next_word"),
+    *("facts_from", "broken_promise", "holding", "reminder", "calendar", "corrections", "catch_up", "held_back"),
+    *("follow_up", "feedback", "merged_into", "audience", "language"),
 }
 DESK = config_of(
     contact={"reply_to": "help+{id}@acme.example", "phone": "+49 30 5550100"},
@@ -51,7 +51,7 @@ def context(told: Update, audience: str = "customers", earlier: Any = (), **more
     asked["next_update_by"] = None if told.is_end or not more.pop("promised", True) else told.at + (NEXT - AT)
     incident = incident_of(*earlier, told, **{"started": AT - timedelta(minutes=13), **more})
     first = not earlier
-    return build_context(DESK, incident, told, audience, zone=BERLIN, locale="en", first=first, **asked)
+    return build_context(DESK, incident, told, audience, zone=BERLIN, language="en", first=first, **asked)
 
 
 def after(hours: float) -> datetime:
@@ -91,14 +91,14 @@ SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is
         (
             update(2, at=after(1)),
             {"earlier": [HALF_PAST], "previous": HALF_PAST},
-            {"earlier_timeframe.passed": True, "earlier_timeframe.latest.both": "10:35 CET (09:35 UTC)"},
+            {"earlier_timeframe.passed": True, "earlier_timeframe.latest.short": "10:35 CET"},
         ),
         (update(2, timeframe=HALF_PAST.timeframe), {"previous": HALF_PAST}, {"earlier_timeframe": None}),
         (RANGE, {}, {"timeframe.earliest.clock": "11:05 CET", "timeframe.latest.clock": "12:05 CET"}),
         (
             RANGE,
             {},
-            {"timeframe.span.both": "11:05 to 12:05 CET (10:05 to 11:05 UTC)", "timeframe.known": True},
+            {"timeframe.span.short": "11:05-12:05 CET", "timeframe.known": True},
         ),
         (update(), {}, {"timeframe.known": False, "timeframe.span": None, "unchanged_since": None}),
         (HALF_PAST, {}, {"timeframe.known": True, "timeframe.span": None}),
@@ -117,13 +117,13 @@ SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is
             {"unchanged_since.clock": "10:05 CET"},
         ),
         # It lasts from a beginning that somebody wrote, not from our first message.
-        (RESOLVED, {}, {"duration": "2 hours 5 minutes"}),
+        (RESOLVED, {}, {"duration": "2 h 5 min"}),
         (RESOLVED, {"started_written": False}, {"duration": None}),
-        (AGAIN, {"earlier": BACK}, {"duration": "1 hour 43 minutes in all"}),
-        (DONE, {"earlier": WORK, "kind": Kind.MAINTENANCE}, {"duration": "1 hour 55 minutes"}),
+        (AGAIN, {"earlier": BACK}, {"duration": "1 h 43 min"}),
+        (DONE, {"earlier": WORK, "kind": Kind.MAINTENANCE}, {"duration": "1 h 55 min"}),
         # Longer than planned: the plan is what it was.
         (LONGER, {"earlier": WORK, "kind": Kind.MAINTENANCE}, {"window.length": "3 hours"}),
-        (DONE, {}, {"window.length": "3 hours", "window.span.sms": "10:05 to 13:05 CET"}),
+        (DONE, {}, {"window.length": "3 hours", "window.span.short": "10:05-13:05 CET"}),
         (update(window=NEW), {"previous": update(window=OLD)}, {"previous_window.start.clock": "10:05 CET"}),
         (update(window=NEW), {"previous": update(window=NEW)}, {"previous_window": None}),
     ],
@@ -140,7 +140,7 @@ def test_a_public_context_has_the_public_keys_and_an_internal_one_also_what_is_i
     assert (set(shown), set(inside)) == (PUBLIC_KEYS, {*PUBLIC_KEYS, "internal"})
     assert (shown["incident"]["affected"], shown["incident"]["started_known"]) == (["Card payments"], True)
     assert shown["contact"]["reply_to"] == "help+pay7@acme.example"
-    assert shown["next_update_by"]["both"] == "10:25 CET (09:25 UTC)"
+    assert shown["next_update_by"]["short"] == "10:25 CET"
     assert inside["internal"] == {
         "text": "db-eu-3 is dead",
         "severity": 2,

@@ -25,7 +25,7 @@ from commcast.rendering.splice import MOST_KEPT, TRIED, CutMail, cut_mail
 from commcast.rendering.templates import Wording
 from tests.support import templates
 from tests.support.templates import FILES, HOSTILE, HTML, PLAIN, group_of, readers, shipped_wording, wordings
-from tests.support.values import AUDIENCES, PHASES, full, minimal
+from tests.support.values import AUDIENCES, FOLLOW_UPS, MOMENTS, full, minimal
 
 SUBJECT = "{% block subject %}{{ title }}{% endblock %}\n"
 DANA: dict[str, Any] = {"name": "Dana", "greeting": "Hello Dana,", "link": "https://a.example/u/1"}
@@ -144,30 +144,30 @@ def test_an_error_of_one_reader_names_their_line() -> None:
     assert group.words(DANA).spliced
 
 
-def shipped(audience: str, status: str, channel: Channel, context: Mapping[str, Any]) -> ReaderGroup:
-    wording = shipped_wording(audience, status, channel)
+def shipped(audience: str, moment: str, channel: Channel, context: Mapping[str, Any]) -> ReaderGroup:
+    wording = shipped_wording(audience, moment, channel)
     own = {key: value for key, value in context.items() if key != "recipient"}
     return group_of(wording, own, compose.renderer_for(wording.to_json()))
 
 
 @pytest.mark.parametrize("told", [full, minimal])
 @pytest.mark.parametrize("audience", AUDIENCES)
-def test_the_shipped_mails_of_every_status_are_spliced(audience: str, told: Any) -> None:
+def test_the_shipped_emails_of_every_moment_are_spliced(audience: str, told: Any) -> None:
     """A reader is used only bare: a change that loses the fast road is seen here."""
-    for status in PHASES:
-        context = told(audience, status)
-        group = shipped(audience, status, Channel.EMAIL, context)
+    for moment in MOMENTS:
+        context = told(audience, moment)
+        group = shipped(audience, moment, Channel.EMAIL, context)
         people = [{**context["recipient"], "greeting": hello} for hello in ("Hello,", "Hello Zoë & <Co>,")]
         assert assert_both_ways_agree(group, people) == 2
-        used = fields_used(group.wording.sources)
+        used = fields_used(group.wording.sources, group.wording.path)
         assert used and used.keys == ()
 
 
 @pytest.mark.parametrize("audience", AUDIENCES)
-def test_the_shipped_text_messages_of_every_status_are_shared_by_all_who_get_the_same(audience: str) -> None:
-    for status in PHASES:
-        context = full(audience, status)
-        group = shipped(audience, status, Channel.SMS, context)
+def test_the_shipped_text_messages_of_every_moment_are_shared_by_all_who_get_the_same(audience: str) -> None:
+    for moment in [name for name in MOMENTS if name not in FOLLOW_UPS]:
+        context = full(audience, moment)
+        group = shipped(audience, moment, Channel.SMS, context)
         people = [{**context["recipient"], "name": name, "by_email": name < "C"} for name in "ABCD"]
         bodies = [group.words(reader).content for reader in people]
         assert bodies[0] is bodies[1] and bodies[2] is bodies[3]
