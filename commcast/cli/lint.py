@@ -16,6 +16,7 @@ from commcast.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from commcast.doctor.lint import Findings
+    from commcast.model.incident import Channel
     from commcast.rendering.templates import TemplateRow
 
 
@@ -113,7 +114,6 @@ def templates(
     Example: commcast templates --audience customers
     """
     from commcast.config.load import load_config
-    from commcast.rendering.moments import MOMENTS
     from commcast.rendering.templates import Templates, shipped_templates
 
     config = load_config(find_folder(folder, shows=True))
@@ -124,13 +124,18 @@ def templates(
         row
         for name, settings in config.audiences.items()
         if audience in (None, name)
-        for row in found.listing({name: settings.view}, MOMENTS)
-        if row.channel in settings.channels
+        for row in found.listing({name: settings.view}, _told(settings.channels))
     ]
     if as_json:
         show_json("templates", {"templates": [row._asdict() for row in rows]})
     else:
         show("\n".join(_lines(rows)))
+
+
+def _told(channels: Iterable[Channel]) -> list[tuple[Channel, str]]:
+    from commcast.rendering.moments import moments_on
+
+    return [(channel, moment) for channel in channels for moment in moments_on(channel)]
 
 
 def _lines(rows: Iterable[TemplateRow]) -> list[str]:

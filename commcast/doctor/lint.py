@@ -51,7 +51,7 @@ from commcast.rendering.context import (
     next_word,
     recipient_values,
 )
-from commcast.rendering.moments import FOLLOW_UPS, MOMENTS, moment_of
+from commcast.rendering.moments import FOLLOW_UPS, moment_of, moments_on
 from commcast.rendering.render import Renderer, word_warnings
 from commcast.rendering.templates import USER, Templates, languages_of, shipped_templates
 
@@ -285,7 +285,8 @@ def check_words(
     trial, made_up = _TrialRenderer(config), _made_up(config)
     for audience, settings in config.audiences.items():
         sample = lists[audience].sample
-        for channel, moment, locale in product(settings.channels, MOMENTS, sorted(lists[audience].locales)):
+        every = [(channel, moment) for channel in settings.channels for moment in moments_on(channel)]
+        for (channel, moment), locale in product(every, sorted(lists[audience].locales)):
             with findings.noting():
                 trial.check_languages(audience, channel, moment, locale)
                 wording = trial.renderer(audience, channel, moment, locale).wording

@@ -270,12 +270,8 @@ _WORDS = {
 _LETTERS = re.compile(r"[A-Z]{2,6}")
 _AMBIGUOUS = frozenset(("CST", "CDT", "IST", "PST", "BST"))  # letters of several zones, hours apart
 # Zones, as Unicode names them, for whose letters some languages have their own: in winter and in summer.
-_EU = {
-    "Europe_Central": ("CET", "CEST"),
-    "Europe_Eastern": ("EET", "EEST"),
-    "Europe_Western": ("WET", "WEST"),
-}
-_NA = {"America_Eastern": ("EST", "EDT"), "America_Mountain": ("MST", "MDT"), "Atlantic": ("AST", "ADT")}
+_ZONES = {"Europe_Central": "CET CEST", "Europe_Eastern": "EET EEST", "Europe_Western": "WET WEST"}
+_ZONES |= {"America_Eastern": "EST EDT", "America_Mountain": "MST MDT", "Atlantic": "AST ADT"}
 _TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}")
 _DIRECTION_MARKS = re.compile("[\u061c\u200e\u200f]")
 
@@ -461,12 +457,12 @@ def _in_language(letters: str, language: str) -> str:
     Babel isn't asked for the name of a zone: it may know older rules, and takes winter in Dublin for summer.
     """
     locale = _locale(language)
-    for area, both in (_EU | _NA).items():
-        if locale and letters in both:
-            names = locale.meta_zones.get(area, {}).get("short", {})
-            own = str(names.get(("standard", "daylight")[both.index(letters)], ""))
-            return own if _LETTERS.fullmatch(own) else letters
-    return letters
+    area = next((name for name, both in _ZONES.items() if letters in both.split()), "")
+    if locale is None or not area:
+        return letters
+    season = "standard" if _ZONES[area].startswith(letters) else "daylight"
+    own = str(locale.meta_zones.get(area, {}).get("short", {}).get(season, ""))
+    return own if _LETTERS.fullmatch(own) else letters
 
 
 def _from_utc(local: datetime) -> str:

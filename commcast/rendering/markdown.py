@@ -11,12 +11,15 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.tree import SyntaxTreeNode
 from markupsafe import escape
 
 from commcast.rendering.sandbox import FIRST_HOLE, MOST_HOLES, ReaderText
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.tree import SyntaxTreeNode
 
 HOLE = re.compile(f"([{chr(FIRST_HOLE)}-{chr(FIRST_HOLE + MOST_HOLES - 1)}])")
 LONGEST_PREHEADER = 150  # characters: what an inbox shows beside the subject
@@ -43,6 +46,8 @@ class Mail:
 @lru_cache(maxsize=1)
 def _parser() -> MarkdownIt:
     """Return CommonMark without what surprises in a message: HTML, images, and code by indentation."""
+    from markdown_it import MarkdownIt
+
     off = ["code", "fence", "lheading", "reference", "html_block", "html_inline", "image"]
     parser = MarkdownIt("commonmark", {"html": False}).disable(off)
     parser.normalizeLink = parser.normalizeLinkText = lambda url: url  # type: ignore[method-assign,assignment]
@@ -52,6 +57,8 @@ def _parser() -> MarkdownIt:
 
 @lru_cache(maxsize=256)
 def _parsed(source: str) -> SyntaxTreeNode:
+    from markdown_it.tree import SyntaxTreeNode
+
     return SyntaxTreeNode(_parser().parse(_spaced(source)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from commcast.model.incident import END_STATUSES, Status, Update
+from commcast.model.incident import END_STATUSES, Channel, Status, Update
 from commcast.rendering.context import Occasion, unconfirmed
 
 _TURNS = END_STATUSES | {Status.REOPENED}
@@ -49,7 +49,13 @@ MOMENTS = {
     "check_in": "the question on the next working day whether all is well",
     "review": "the review, once it is written",
 }
-FOLLOW_UPS = {"review": "review", "check-in": "check_in"}
+FOLLOW_UPS = {"review": "review", "check-in": "check_in"}  # by email only
+
+
+def moments_on(channel: Channel) -> list[str]:
+    """Return the moments that a channel tells of."""
+    is_text = channel is Channel.SMS
+    return [moment for moment in MOMENTS if not (is_text and moment in FOLLOW_UPS.values())]
 
 
 def moment_of(update: Update, occasion: Occasion, *, first: bool, has_begun: bool = False) -> str:

@@ -141,14 +141,17 @@ class Templates(NamedTuple):
         return Wording(channel, name, "", SHIPPED, {name: self._read(name)})
 
     def listing(
-        self, audiences: Mapping[str, View], moments: Iterable[str], locales: Iterable[str] = ("",)
+        self,
+        audiences: Mapping[str, View],
+        channels: Iterable[tuple[Channel, str]],
+        locales: Iterable[str] = ("",),
     ) -> tuple[TemplateRow, ...]:
-        """Return which file wins for each audience, moment, locale ("" for any) and channel."""
-        every = product(audiences.items(), moments, locales, Channel)
+        """Return which file wins for each audience, channel and its moment, and locale ("" for any)."""
+        every = product(audiences.items(), channels, locales)
         return tuple(self._listed(*each) for each in every)
 
-    def _listed(self, named: tuple[str, View], moment: str, locale: str, channel: Channel) -> TemplateRow:
-        audience, view = named
+    def _listed(self, named: tuple[str, View], told: tuple[Channel, str], locale: str) -> TemplateRow:
+        (audience, view), (channel, moment) = named, told
         row = TemplateRow(audience, channel, moment, locale)
         try:
             chosen = self.choose(audience, view, moment, locale, channel)

@@ -150,10 +150,10 @@ def test_each_kind_of_file_is_judged(bench: Bench) -> None:
 
     write_incident(bench.folder, "late", at=bench.now, more=update_text(bench.now, next_update="5h"))
     assert "cadence of severity 1" in lint()
-    template = bench.folder / "templates" / "customers" / "sms.txt.j2"
+    template = bench.folder / "templates" / "customers" / "resolved.sms.j2"
     template.parent.mkdir(parents=True)
     template.write_text("{{ incident.titel }}")
-    assert "templates/customers/sms.txt.j2:1" in lint()
+    assert "templates/customers/resolved.sms.j2:1" in lint()
     (bench.folder / "commcast.toml").write_text("[organisation]\n")
     assert "commcast.toml" in lint()
 
@@ -229,15 +229,14 @@ def test_a_file_that_nothing_reads_is_named_with_what_was_perhaps_meant(bench: B
         "incidents/notes.txt": "move it elsewhere",
         "presets/outage.yml": "did you mean presets/outage.yaml?",
         "audiences/old.csv": "name it under [audiences] in commcast.toml",
-        "templates/custmers/email.txt.j2": "did you mean templates/customers/email.txt.j2?",
-        "templates/customers/resolvd.email.txt.j2": "did you mean templates/customers/resolved.email.txt.j2?",
-        "templates/support/resolved.email.html.j2": "add templates/support/resolved.email.txt.j2: HTML goes",
-        "templates/customers/sms.txt": "did you mean templates/customers/sms.txt.j2?",
+        "templates/Customers/resolved.md.j2": "include it in a template, or move it elsewhere",
+        "templates/customers/resolvd.md.j2": "did you mean templates/customers/resolved.md.j2?",
+        "templates/de/resolvd.sms.j2": "did you mean templates/de/resolved.sms.j2?",
+        "templates/support/resolved.email.txt.j2": "email and text are one file for each moment now",
         "template/": "did you mean templates/?",
     }
     read = {
-        "templates/customers/resolved.de-AT.email.txt.j2": "{% block subject %}x{% endblock %}"
-        "{% include 'mine.j2' %}",
+        "templates/de-AT/customers/resolved.md.j2": "Subject: x\n\n{% include 'mine.j2' %}",
         **dict.fromkeys(
             ["templates/mine.j2", "audiences/README.md", "incidents/.swp.yaml", "presets/README"], ""
         ),
@@ -260,7 +259,7 @@ def test_a_file_that_nothing_reads_is_named_with_what_was_perhaps_meant(bench: B
 
 
 def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
-    for name in ("incidents/pay7.yaml", "templates/customers/email.txt.j2", "presets/own.yaml"):
+    for name in ("incidents/pay7.yaml", "templates/customers/resolved.md.j2", "presets/own.yaml"):
         path = bench.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         before = path.read_text() if path.exists() else None

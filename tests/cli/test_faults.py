@@ -193,14 +193,14 @@ def empty_lists(folder: Path) -> None:
         path.write_text("email,phone,name\n")
 
 
-TEMPLATE = "{% block subject %}{{ incident.title }}{% endblock %}\nPlan: {{ recipient.plan }}\n"
+TEMPLATE = "Subject: {{ incident.title }}\nPlan: {{ recipient.plan }}\n"
 CONFLICT = "<<<<<<< HEAD\ntitle: Cards\n=======\ntitle: All cards\n>>>>>>> theirs\n"
 Damages = dict[str, tuple[str, Callable[[Path], object]]]
 OF_DRAFT: Damages = {
     "A list is missing": (CUSTOMERS, Path.unlink),
     "All lists are empty": ("audiences", empty_lists),
     "One row of a list is bad": (CUSTOMERS, change("Ann\n", "Ann\nno address,,Eve\n")),
-    "A template of yours is broken": ("templates/customers/email.txt.j2", put(TEMPLATE)),
+    "A template of yours is broken": ("templates/customers/first_notice.md.j2", put(TEMPLATE)),
     "commcast.toml is broken": ("commcast.toml", change("rank = 9", "rank = ")),
 }
 OF_TOLD: Damages = {

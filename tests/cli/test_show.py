@@ -274,17 +274,20 @@ def test_a_test_says_what_became_of_it() -> None:
         assert _result_of(Outcome(1, not_taken, "busy", blame=blame)) == ("not sent (busy)", code)
 
 
-def test_templates_says_which_file_wins_and_why_a_mail_is_text_only(tmp_path: Path) -> None:
+def test_templates_says_which_file_wins(tmp_path: Path) -> None:
     folder = write_desk(tmp_path)
     document = json.loads(run("templates", "--json", folder=folder).stdout)
     assert {row["audience"] for row in document["templates"]} == {"support", "customers"}
-    assert all("resolved" in row["statuses"] for row in document["templates"])
+    assert {row["file"] for row in document["templates"] if row["moment"] == "resolved"} == {
+        "shipped templates/resolved.md.j2",
+        "shipped templates/resolved.sms.j2",
+    }
     own = folder / "templates" / "customers"
     own.mkdir(parents=True)
-    (own / "resolved.email.txt.j2").write_text("{% block subject %}Over{% endblock %}It is over.")
+    (own / "resolved.md.j2").write_text("Subject: Over\n\nIt is over.")
     lines = run("templates", "--audience", "customers", folder=folder).stdout.splitlines()
-    assert any("yours    customers/resolved.email.txt.j2 (text only)" in line for line in lines)
-    assert any("all others" in line and "shipped  customers/email.txt.j2, .html" in line for line in lines)
+    assert any("yours    customers/resolved.md.j2" in line for line in lines)
+    assert any("shipped  reopened.md.j2" in line for line in lines)
     assert max(map(len, lines)) <= 80 and "support" not in "".join(lines)
     run("templates", "--audience", "nobody", folder=folder, expect=2)
     for kind in ("incident", "config", "preset"):

@@ -18,6 +18,7 @@ from commcast.errors import InputError
 from commcast.incidents.editor import with_update, without_updates
 from commcast.model.times import parse_instant
 from commcast.operations.desk import Desk
+from tests.support.own_words import write_words
 from tests.support.terminal import do, everything_in, missing, outbox, prepare, refuse, succeed, timeless
 
 FILE = "incidents/card1.yaml"
@@ -349,8 +350,7 @@ def break_lists(desk: Path) -> None:
 
 def break_templates(desk: Path, text: str = "{% if") -> None:
     for name in ("customers", "internal"):
-        (desk / "templates" / name).mkdir()
-        (desk / "templates" / name / "email.txt.j2").write_text(text)
+        write_words(desk, name, email=text)
 
 
 def places(text: str) -> list[str]:
@@ -358,7 +358,7 @@ def places(text: str) -> list[str]:
     return sorted(line.partition(":")[0] for line in text.splitlines() if ".csv:" in line or ".j2:" in line)
 
 
-TEMPLATES = ["templates/customers/email.txt.j2", "templates/internal/email.txt.j2"]
+TEMPLATES = ["templates/customers/first_notice.md.j2", "templates/internal/first_notice.md.j2"]
 
 
 def test_every_fault_is_named_at_once_and_nothing_is_written(desk: Path) -> None:
@@ -373,10 +373,10 @@ def test_every_fault_is_named_at_once_and_nothing_is_written(desk: Path) -> None
 def test_only_a_template_that_somebody_gets_now_keeps_words_back(desk: Path) -> None:
     """One that fails for its first reader is named once."""
     (desk / "templates" / "customers").mkdir()
-    (desk / "templates" / "customers" / "resolved.sms.txt.j2").write_text("{% if")
+    (desk / "templates" / "customers" / "resolved.sms.j2").write_text("{% if")
     assert do(desk, f"{CARD} --yes --dry-run").exit_code == 0
     (desk / "templates" / "customers").rename(desk / "templates" / "partners")
-    break_templates(desk, "{% block subject %}x{% endblock %}{{ nosuch }}")
+    break_templates(desk, "Subject: x\n{{ nosuch }}")
     assert places(do(desk, f"{CARD} --yes").stderr) == TEMPLATES
     assert files(desk) == []
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.model.hours import opens_at, parse_hours
 from commcast.config.contact import OpenContact, contact_for
+from commcast.model.hours import opens_at, parse_hours
 from tests.support.values import config_of
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -25,14 +25,13 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from commcast.ledger.store import ledger_path
 from commcast.providers.outbox import OutboxAdapter
 from tests.support.desk import write_desk, write_incident
+from tests.support.own_words import write_words
 from tests.support.servers import apis
 from tests.support.servers.http import HOST, Exchange, Handler, HttpStandIn, Inbox, Writer, threaded
 
 LATENCY = 0.01  # seconds before a stand-in takes a request, so that a kill falls into one
 # What a message says is tested elsewhere: short words are compiled and written in no time.
-WORDS = (
-    "{% block subject %}{{ incident.title }}{% endblock %}\nDear {{ recipient.name }}, {{ update.issue }}\n"
-)
+WORDS = "Subject: {{ incident.title }}\n\nDear {{ recipient.name }}, {{ update.issue }}\n"
 TEXT = "{{ incident.title }}, {{ update.issue }}\n"
 _DESKS = count()
 
@@ -150,10 +149,7 @@ class Service:
         config = folder / "commcast.toml"
         connections = f"connections = {self.window // 2}"  # the window of SMTP is twice its connections
         config.write_text(config.read_text().replace("connections = 4\ntimeout", f"{connections}\ntimeout"))
-        words = folder / "templates" / "customers"
-        words.mkdir(parents=True, exist_ok=True)
-        (words / "email.txt.j2").write_text(WORDS)
-        (words / "sms.txt.j2").write_text(TEXT)
+        write_words(folder, "customers", email=WORDS, sms=TEXT)
         write_incident(folder, at=datetime.now(UTC).replace(microsecond=0))
         return Desk(folder, frozenset(addresses), self)
 

@@ -27,6 +27,7 @@ from commcast.operations.desk import make_plan
 from commcast.rendering.compose import ReaderGroup, ReaderWords, content_digest, renderer_for
 from commcast.rendering.render import EmailContent
 from tests.support.desk import OTHER, Bench, fill, numbered, write_desk, write_incident, write_list
+from tests.support.own_words import write_words
 
 WORDS = ReaderWords(EmailContent("s", "t\n", ""), "d" * 64)
 
@@ -185,17 +186,14 @@ def test_a_second_attempt_freezes_what_the_first_had_to_drop(tmp_path: Path) -> 
     assert bench.states() == {("email", "pending"): 6, ("sms", "pending"): 5}
 
 
-USER_EMAIL = (
-    "{% block subject %}{{ incident.title }}{% endblock %}Dear {{ recipient.name|upper }}, {{ update.issue }}"
-)
+USER_EMAIL = "Subject: {{ incident.title }}\n\nDear {{ recipient.name|upper }}, {{ update.issue }}"
 
 
 def frozen_bench(folder: Path, template: str = "") -> tuple[Bench, dict[str, str]]:
     """Return a desk whose first update is frozen, and the content digest of each reader's words."""
     bench = bench_of(folder, numbered(3), ["help@acme.example,Su Port"])
     if template:
-        (folder / "templates/customers").mkdir(parents=True)
-        (folder / "templates/customers/email.txt.j2").write_text(template)
+        write_words(folder, "customers", email=template)
     bench.release()
     plan = make_plan(bench.desk, bench.incident(), bench.ledger).deliveries
     contents = {row.key: row.content for deliveries in plan for row in deliveries}

@@ -34,6 +34,7 @@ from commcast.model.incident import Channel
 from commcast.model.message import Blame, Delivery, DeliveryProgress, Email, Outcome, OutcomeKind, Unheard
 from tests.support import desk, providers
 from tests.support.desk import START, Bench, nothing_can_be_written
+from tests.support.own_words import write_words
 from tests.support.providers import FakeAdapter, HeldAdapter, accepted, address_of, saying
 
 ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
@@ -373,10 +374,7 @@ def test_frozen_words_are_used_whatever_the_disk_holds_now(tmp_path: Path) -> No
     bench = bench_of(tmp_path, 2)
     first, adapter = FakeAdapter(answer=saying(NOT_TAKEN)), FakeAdapter()
     deliver(bench, first)
-    folder = tmp_path / "templates/customers"
-    folder.mkdir(parents=True)
-    new = "{% block subject %}New{% endblock %}{% block text %}New{% endblock %}"
-    (folder / "email.txt.j2").write_text(new)
+    write_words(tmp_path, "customers", email="Subject: New\n\nNew")
     (tmp_path / "incidents/pay7.yaml").unlink()
     config = tmp_path / "commcast.toml"
     config.write_text(config.read_text().replace("status@acme.example", "other@acme.example"))

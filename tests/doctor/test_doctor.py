@@ -164,9 +164,9 @@ def test_lists_are_opened_and_not_read(doctor: Doctor) -> None:
 
 @cases("""
     name                | text         | said
-    email.txt.j2        | {% if        | 1 is broken: templates/customers/email.txt.j2:1:
-    resolved.sms.txt.j2 | {% if        | templates/customers/resolved.sms.txt.j2:1:
-    sms.txt.j2          | {{ nosuch }} | templates/customers/sms.txt.j2:1:
+    found.md.j2         | {% if        | 1 is broken: templates/customers/found.md.j2:1:
+    resolved.sms.j2     | {% if        | templates/customers/resolved.sms.j2:1:
+    first_notice.sms.j2 | {{ nosuch }} | templates/customers/first_notice.sms.j2:1:
 """)
 def test_a_template_of_no_use_fails(doctor: Doctor, name: str, text: str, said: str) -> None:
     """In use, or not in use now, also after the end of the last incident."""
@@ -184,8 +184,8 @@ def test_a_template_that_nothing_reads_is_a_warning(doctor: Doctor) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("<p>")
     said = f"warn  templates: templates/customers/{path.name}: nothing reads this file\n"
-    assert said + "      add templates/customers/resolved.email.txt.j2" in doctor()
-    path.with_name("resolved.email.txt.j2").write_text("{% extends 'shipped:customers/email.txt.j2' %}")
+    assert said + "      email and text are one file for each moment now" in doctor()
+    path.rename(path.with_name("resolved.md.j2")).write_text("{% include 'shipped:resolved.md.j2' %}")
     assert "nothing reads" not in doctor()
 
 

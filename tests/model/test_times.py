@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
@@ -9,11 +10,13 @@ from itertools import product
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
+from babel import localedata
+from babel.dates import format_skeleton
 from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.model import times
-from commcast.model.times import moment, parse_instant, short_duration, span
+from commcast.model.times import brief_duration, moment, parse_instant, short_duration, span, spoken_duration
 from tests.support.values import rows
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -112,9 +115,38 @@ def test_any_text_is_a_time_or_a_value_error(text: str, read: Callable[[str], ob
 
 def test_lengths_are_short_in_files_and_words_for_readers() -> None:
     short = {30: "30s", 60: "1m", 7500: "2h5m", 90_000: "1d1h"}
-    said = ["less than a minute", "1 minute", "2 hours 5 minutes", "1 day 1 hour"]
     assert [short_duration(timedelta(seconds=each)) for each in short] == [*short.values()]
-    assert [times.spoken_duration(timedelta(seconds=each)) for each in short] == said
+
+
+# A length in minutes, the language, and how it is said in a sentence and in brackets.
+SAID = """
+0    | en    | less than a minute       | less than a minute
+1    | en    | 1 minute                 | 1 min
+93   | en    | 1 hour 33 minutes        | 1 h 33 min
+1500 | en    | 1 day 1 hour             | 1 day 1 h
+3065 | en    | 2 days 3 hours 5 minutes | 2 days 3 h
+125  | en-US | 2 hours 5 minutes        | 2 h 5 min
+0    | de-AT | weniger als eine Minute  | weniger als eine Minute
+125  | de    | 2 Stunden 5 Minuten      | 2 h 5 min
+1501 | de    | 1 Tag 1 Stunde 1 Minute  | 1 Tag 1 h
+3065 | de    | 2 Tage 3 Stunden 5 Minuten | 2 Tage 3 h
+0    | fr    | moins d'une minute       | moins d'une minute
+61   | fr    | 1 heure 1 minute         | 1 h 1 min
+3065 | fr    | 2 jours 3 heures 5 minutes | 2 jours 3 h
+0    | es    | menos de un minuto       | menos de un minuto
+125  | es    | 2 horas 5 minutos        | 2 h 5 min
+3065 | es    | 2 días 3 horas 5 minutos | 2 días 3 h
+0    | pl    | < 1 minuta               | < 1 minuta
+125  | xx    | 2 hours 5 minutes        | 2 h 5 min
+"""
+
+
+@pytest.mark.parametrize(("minutes", "language", "spoken", "brief"), rows(SAID))
+def test_a_length_is_said_in_the_reader_s_language(
+    minutes: str, language: str, spoken: str, brief: str
+) -> None:
+    length = int(minutes) * MINUTE + MINUTE / 2
+    assert (spoken_duration(length, language), brief_duration(length, language)) == (spoken, brief)
 
 
 # When it is, where the reader is, when they read it, a form, and what they see in it.
@@ -141,6 +173,16 @@ SHOWN = """
 2026-11-21T09:05 | Asia/Kolkata      | 2026-11-21T09:05 | sms   | 14:35 IST (UTC+5:30)
 2026-07-21T09:05 | Europe/London     | 2026-07-21T09:05 | sms   | 10:05 BST (UTC+1)
 2026-11-21T09:05 | America/Chicago   | 2026-11-21T09:05 | both  | 03:05 CST (09:05 UTC)
+2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | short | 11:05 CET
+2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | day   | Sat 21 Nov
+2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | utc   | 10:05 UTC
+2026-11-21T23:05 | Europe/Berlin | 2026-11-21T09:05 | short | Sun 22 Nov, 00:05 CET
+2026-11-21T23:05 | Europe/Berlin |                  | day   | Sun 22 Nov
+2026-11-21T23:05 | Europe/Berlin | 2026-11-21T09:05 | utc   | Sat 23:05 UTC
+2027-01-01T09:00 | Europe/Berlin | 2026-11-21T09:05 | short | Fri 1 Jan 2027, 10:00 CET
+2027-01-01T09:00 | Europe/Berlin | 2026-11-21T09:05 | day   | Fri 1 Jan 2027
+2026-11-21T09:05 | Etc/UTC       | 2026-11-21T09:05 | utc   |
+2026-11-21T09:05 | Asia/Shanghai |                  | short | Sat 21 Nov, 17:05 CST (UTC+8)
 """
 
 
@@ -168,6 +210,20 @@ SPANS = """
 2026-11-21T23:30 | 2026-11-22T00:30 | UTC | full    | Sat 21 Nov 2026, 23:30 to Sun 22 Nov, 00:30 UTC
 2026-11-21T23:30 | 2026-11-22T00:30 | UTC | sms     | 23:30 to Sun 22 Nov 00:30 UTC
 2026-11-21T09:05 | 2026-11-21T10:05 | Asia/Kathmandu | both | 14:50 to 15:50 UTC+5:45 (09:05 to 10:05 UTC)
+2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | short   | 04:42-05:42 CET
+2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | start   | 04:42
+2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | end     | 05:42 CET
+2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | utc     | 03:42 to 04:42 UTC
+2026-11-22T03:42 | 2026-11-22T04:42 | Europe/Berlin | short   | Sun 22 Nov, 04:42-05:42 CET
+2026-11-22T03:42 | 2026-11-22T04:42 | Europe/Berlin | start   | Sun 22 Nov, 04:42
+2026-11-22T03:42 | 2026-11-22T04:42 | Europe/Berlin | end     | 05:42 CET
+2026-12-05T21:00 | 2026-12-06T01:00 | Europe/Berlin | short   | Sat 5 Dec, 22:00 - Sun 6 Dec, 02:00 CET
+2026-12-05T21:00 | 2026-12-06T01:00 | Europe/Berlin | end     | Sun 6 Dec, 02:00 CET
+2026-11-21T22:30 | 2026-11-21T23:30 | Europe/Berlin | short   | 23:30 - Sun 22 Nov, 00:30 CET
+2026-10-25T00:30 | 2026-10-25T01:30 | Europe/Berlin | short   | Sun 25 Oct, 02:30 CEST - 02:30 CET
+2026-10-25T00:30 | 2026-10-25T01:30 | Europe/Berlin | start   | Sun 25 Oct, 02:30 CEST
+2026-11-01T06:30 | 2026-11-01T07:30 | America/Chicago | short | Sun 1 Nov, 01:30 CDT (UTC-5) - 01:30 CST (UTC-6)
+2026-11-21T09:05 | 2026-11-21T10:05 | UTC | utc     |
 """  # noqa: E501
 
 
@@ -202,11 +258,121 @@ def test_a_change_of_the_clocks_inside_a_span_shows_both_letters_and_no_zone_is_
         span(AT, naive, BERLIN, AT)
 
 
-@given(
-    st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
-    st.timezones(),
-)
-def test_every_zone_gives_short_ascii_words_and_the_exact_moment(at: datetime, zone: ZoneInfo) -> None:
-    shown = moment(at, zone, AT)
-    assert all(text.isascii() and len(text) < 60 for text in shown.values())
-    assert abs((datetime.fromisoformat(shown["iso"]) - at).total_seconds()) < 1
+# Told on Wed 18 Nov 2026: the language, when it is, where the reader is, a form, and what they see in it.
+IN_LANGUAGES = """
+en    | 2026-11-21T09:05 | Europe/Berlin    | short | Sat 21 Nov, 10:05 CET
+en-GB | 2026-09-21T09:05 | Europe/Berlin    | full  | Mon 21 Sep 2026, 11:05 CEST (09:05 UTC)
+en-US | 2026-11-21T09:05 | America/New_York | short | Sat, Nov 21, 04:05 EST
+en-US | 2026-11-21T19:05 | America/Chicago  | full  | Sat, Nov 21, 2026, 13:05 CST (19:05 UTC)
+de    | 2026-11-21T09:05 | Europe/Berlin    | clock | 10:05 MEZ
+de    | 2026-11-21T09:05 | Europe/Berlin    | short | Sa., 21. Nov., 10:05 MEZ
+de-AT | 2026-07-21T09:05 | Europe/Vienna    | day   | Di., 21. Juli
+de-DE | 2026-03-21T09:05 | Europe/Berlin    | full  | Sa., 21. März 2026, 10:05 MEZ (09:05 UTC)
+DE_ch | 2027-01-01T09:05 | Europe/Zurich    | short | Fr., 1. Jan. 2027, 10:05 MEZ
+de    | 2026-10-25T00:30 | Europe/Berlin    | clock | 02:30 MESZ
+de    | 2026-10-25T01:30 | Europe/Berlin    | clock | 02:30 MEZ
+de    | 2026-03-29T01:00 | Europe/Berlin    | clock | 03:00 MESZ
+de    | 2026-07-21T09:05 | Europe/Athens    | clock | 12:05 OESZ
+de    | 2026-11-21T09:05 | Europe/Dublin    | clock | 09:05 GMT
+de    | 2026-11-21T09:05 | Africa/Casablanca | clock | 10:05 UTC+1
+de    | 2026-11-21T09:05 | Asia/Shanghai    | clock | 17:05 CST (UTC+8)
+de    | 2026-11-21T23:05 | Europe/Berlin    | utc   | Sa. 23:05 UTC
+de    | 2026-11-21T09:05 | UTC              | full  | Sa., 21. Nov. 2026, 09:05 UTC
+fr    | 2026-02-21T09:05 | Europe/Paris     | short | sam. 21 févr., 10:05 CET
+fr    | 2026-12-21T09:05 | Europe/Paris     | full  | lun. 21 déc. 2026, 10:05 CET (09:05 UTC)
+fr    | 2026-11-21T09:05 | UTC              | clock | 09:05 UTC
+fr-CA | 2026-07-21T09:05 | America/Toronto  | clock | 05:05 HAE
+es    | 2026-11-21T09:05 | Europe/Madrid    | short | sáb, 21 nov, 10:05 CET
+es-MX | 2026-11-21T09:05 | Asia/Dubai       | clock | 13:05 UTC+4
+ja    | 2026-11-21T09:05 | Asia/Tokyo       | short | 11月21日(土), 18:05 JST
+xx-YY | 2026-11-21T09:05 | Europe/Berlin    | short | Sat 21 Nov, 10:05 CET
+"""
+SPANS_IN_LANGUAGES = """
+de | 2026-11-18T03:42 | 2026-11-18T04:42 | short | 04:42-05:42 MEZ
+de | 2026-12-05T21:00 | 2026-12-06T01:00 | short | Sa., 5. Dez., 22:00 - So., 6. Dez., 02:00 MEZ
+de | 2026-12-05T21:00 | 2026-12-06T01:00 | start | Sa., 5. Dez., 22:00
+de | 2026-12-05T21:00 | 2026-12-06T01:00 | end   | So., 6. Dez., 02:00 MEZ
+de | 2026-12-05T03:00 | 2026-12-05T05:00 | full  | Sa., 5. Dez. 2026, 04:00 bis 06:00 MEZ (03:00 bis 05:00 UTC)
+de | 2026-10-25T00:30 | 2026-10-25T01:30 | short | So., 25. Okt., 02:30 MESZ - 02:30 MEZ
+fr | 2026-12-05T03:00 | 2026-12-05T05:00 | short | sam. 5 déc., 04:00-06:00 CET
+fr | 2026-12-05T03:00 | 2026-12-05T05:00 | full  | sam. 5 déc. 2026, 04:00 à 06:00 CET (03:00 à 05:00 UTC)
+es | 2026-12-05T03:00 | 2026-12-05T05:00 | full  | sáb, 5 dic 2026, 04:00 a 06:00 CET (03:00 a 05:00 UTC)
+pl | 2026-12-05T03:00 | 2026-12-05T05:00 | full  | sob., 5 gru 2026, 04:00 - 06:00 CET (03:00 - 05:00 UTC)
+"""  # noqa: E501
+TOLD = utc("2026-11-18T09:05")
+
+
+@pytest.mark.parametrize(("language", "at", "zone", "form", "shown"), rows(IN_LANGUAGES))
+def test_a_moment_is_shown_in_the_reader_s_language(
+    language: str, at: str, zone: str, form: str, shown: str
+) -> None:
+    assert moment(utc(at), ZoneInfo(zone), TOLD, language=language)[form] == shown
+
+
+@pytest.mark.parametrize(("language", "start", "end", "form", "shown"), rows(SPANS_IN_LANGUAGES))
+def test_a_span_is_shown_in_the_reader_s_language(
+    language: str, start: str, end: str, form: str, shown: str
+) -> None:
+    assert span(utc(start), utc(end), BERLIN, TOLD, language=language)[form] == shown
+
+
+def test_english_days_are_those_of_babel() -> None:
+    """They are written out in commcast. The one difference: Babel's British English says Sept."""
+    for day in (AT + timedelta(days=n) for n in range(366)):
+        ours = moment(day, ZoneInfo("UTC"), day)["day"]
+        assert ours == format_skeleton("MMMEd", day, locale="en_GB").replace("Sept", "Sep")
+
+
+LANGUAGES = sorted(identifier.replace("_", "-") for identifier in localedata.locale_identifiers())
+
+
+def is_plain(text: str) -> bool:
+    """Return whether a text has no control character, no invisible mark, and no space but the plain one."""
+    joiners = str.maketrans("", "", "\u200c\u180e")  # Persian and Mongolian need them inside words
+    kinds = {char: unicodedata.category(char) for char in text.translate(joiners)}
+    return all(char == " " or kind not in {"Cc", "Cf", "Zs", "Zl", "Zp"} for char, kind in kinds.items())
+
+
+def test_every_language_that_babel_knows_shows_day_and_time() -> None:
+    for language in LANGUAGES:
+        shown = moment(AT, BERLIN, TOLD, language=language)
+        assert "21" in shown["day"] and "2026" in shown["full"] and "M11" not in shown["day"], language
+        assert "10:05 " in shown["clock"], language
+        assert all(map(is_plain, [*shown.values(), spoken_duration(3065 * MINUTE, language)])), language
+
+
+@given(st.text(max_size=20) | st.from_regex(r"[a-z]{2}[-_][A-Za-z0-9_-]{0,12}", fullmatch=True))
+def test_a_language_that_nobody_knows_is_english_and_no_error(language: str) -> None:
+    shown = moment(AT, BERLIN, TOLD, language=language)
+    assert shown["clock"][:6] == "10:05 " and all(map(is_plain, shown.values()))
+    assert brief_duration(93 * MINUTE, language) == "1 h 33 min"
+
+
+# Any time; and the nights in which clocks change, by an hour and by half of one.
+CHANGES = [utc(f"2026-{at}") for at in ("03-29T01:00", "10-25T01:00", "11-01T06:00", "04-04T15:00")]
+NIGHTS = st.builds(lambda at, n: at + n * MINUTE, st.sampled_from(CHANGES), st.integers(-180, 180))
+TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC)) | NIGHTS  # noqa: DTZ001
+ZONES = st.sampled_from(["Europe/Berlin", "Europe/Dublin", "America/New_York", "Australia/Lord_Howe"])
+
+
+@given(TIMES, ZONES.map(ZoneInfo) | st.timezones(), st.sampled_from(["en", "de", "fr", "es"]), st.booleans())
+def test_every_form_is_the_exact_moment_in_plain_characters(
+    at: datetime, zone: ZoneInfo, language: str, with_offset: bool
+) -> None:
+    show = partial(moment, zone=zone, reference=AT, with_offset=with_offset, language=language)
+    shown, later = show(at), at + 60 * MINUTE
+    stretch = span(at, later, zone, AT, with_offset=with_offset, language=language)
+    for text in (*shown.values(), *stretch.values()):
+        assert is_plain(text) and len(text) < 110
+        assert language != "en" or text.isascii()
+    local = datetime.fromisoformat(shown["iso"])
+    assert abs((local - at).total_seconds()) < 1
+    ends = local, datetime.fromisoformat(show(later)["iso"])
+    clocks = [f"{each:%H:%M}" for each in ends]
+    assert all(clocks[0] in shown[form] for form in ("clock", "short", "full"))
+    assert clocks[0] in stretch["start"] and clocks[1] in stretch["end"]
+    assert all(clocks[0] in stretch[form] and clocks[1] in stretch[form] for form in ("short", "full"))
+    assert str(local.day) in shown["day"] and str(local.year) in shown["full"]
+    is_utc = local.tzname() == "UTC" and "UTC" in shown["clock"]
+    assert f"{at:%H:%M} UTC" in (shown["clock"] if is_utc and not shown["utc"] else shown["utc"])
+    assert shown["full"] != show(later)["full"] and stretch["start"] != stretch["end"]

@@ -24,6 +24,7 @@ from commcast.operations.release import Look, Released, fill, looking, plan_agai
 from commcast.operations.status import read_status
 from commcast.recipients.lists import open_recipients
 from tests.support.desk import START, Bench, numbered, write_desk, write_incident
+from tests.support.own_words import write_words
 from tests.support.terminal import every_byte
 
 NOBODY_ELSE = ("pay7",)
@@ -128,8 +129,7 @@ def taken_over(bench: Bench) -> None:
 
 
 def with_template(bench: Bench) -> None:
-    (bench.folder / "templates/customers").mkdir(parents=True)
-    (bench.folder / "templates/customers/sms.txt.j2").write_text("Other words.")
+    write_words(bench.folder, "customers", sms="Other words.")
 
 
 def other_words(bench: Bench) -> None:

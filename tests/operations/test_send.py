@@ -26,6 +26,7 @@ from commcast.operations.desk import make_plan
 from commcast.operations.dry_run import Foreseen, foresee
 from commcast.operations.tick import Ticked
 from tests.support.desk import LEASE, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.own_words import write_words
 from tests.support.providers import DEAD, FakeAdapter, address_of
 from tests.support.scenario import night
 from tests.support.terminal import bench_now, run
@@ -104,8 +105,7 @@ def text_says(words: str) -> Step:
     """Let texts be rendered by another template."""
 
     def write(bench: Bench) -> None:
-        (bench.folder / "templates/customers").mkdir(parents=True)
-        (bench.folder / "templates/customers/sms.txt.j2").write_text(words)
+        write_words(bench.folder, "customers", sms=words)
 
     return write
 

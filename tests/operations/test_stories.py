@@ -28,6 +28,7 @@ from commcast.operations.status import read_status
 from commcast.report.figures import figures_of
 from commcast.report.reading import read_story
 from tests.support.desk import DESK, START, Bench, update_text, write_incident, write_list
+from tests.support.own_words import write_words
 from tests.support.providers import FakeAdapter
 from tests.support.scenario import (
     ANN,
@@ -88,8 +89,7 @@ def archived(story: Story) -> None:
 
 
 def broken_template(story: Story) -> None:
-    (story.folder / "templates" / "customers").mkdir(parents=True)
-    (story.folder / "templates" / "customers" / "sms.txt.j2").write_text("{% if %}")
+    write_words(story.folder, "customers", sms="{% if %}")
 
 
 STORIES = {

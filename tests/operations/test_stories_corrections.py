@@ -12,6 +12,7 @@ from commcast.model.message import OutcomeKind
 from commcast.operations.status import read_status
 from commcast.report.reading import read_story
 from tests.support.desk import START, update_text, write_incident
+from tests.support.own_words import write_words
 from tests.support.scenario import ANN, ANN_SMS, BOB, BOB_SMS, Story, say
 
 WRONG, RIGHT = "3 hours", "30 minutes"
@@ -21,8 +22,8 @@ CORRECTED, BY_TEXT = f"wrong {WRONG} right {RIGHT}\n{ONLY_RIGHT}", f"wrong {WRON
 NEAR, OVER = "A fix is near.", "It is over."
 # Rendered in no time: what the shipped words say is tested elsewhere.
 WORDS = (
-    "{% block subject %}{{ incident.title }}{% endblock %}\n{% for each in corrections %}"
-    "wrong {{ each.wrong }} right {{ each.right }}\n{% endfor %}{{ update.issue }}\n"
+    "Subject: {{ incident.title }}\n\n{% for each in corrections %}"
+    "wrong {{ each.wrong }} right {{ each.right }}\\\n{% endfor %}{{ update.issue }}\n"
 )
 TEXT = "{% for each in corrections %}wrong {{ each.wrong }} {% endfor %}{{ update.issue }}\n"
 
@@ -33,9 +34,7 @@ class Mistaken(Story):
     def __init__(self, folder: Path, **options: Any) -> None:
         super().__init__(folder, **options)
         for audience in ("customers", "support"):
-            (folder / "templates" / audience).mkdir(parents=True)
-            (folder / "templates" / audience / "email.txt.j2").write_text(WORDS)
-            (folder / "templates" / audience / "sms.txt.j2").write_text(TEXT)
+            write_words(folder, audience, email=WORDS, sms=TEXT)
         self.draft()
         self.edit("incidents/pay7.yaml", "Some customers see an error when they pay by card.", FIRST)
 

@@ -181,7 +181,7 @@ except SystemExit as end:
 print("loaded:", *sorted(set(heavy) & set(sys.modules)))
 sys.exit(code)
 """
-HEAVY = {"sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp", "icalendar", "rich"}
+HEAVY = {"sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp", "icalendar", "rich", "babel"}
 # What only sending, asking or showing needs.
 OF_SENDING = HEAVY - {"sqlalchemy"} | {"email_validator", "jinja2", "phonenumbers", "uvloop"}
 OF_SENDING |= {"commcast.delivery.run", "commcast.delivery.worker", "commcast.rendering.compose"}
@@ -200,7 +200,7 @@ for name, command in Commands().items():
 
 
 NEEDLESS = {"--help": HEAVY | OF_COMMANDS, "lint": HEAVY - {"sqlalchemy"}, "tick": OF_SENDING}
-NEEDLESS |= {key: {"rich"} for key in ("status", "log", "report", "send pay7 --yes")}
+NEEDLESS |= {key: {"rich", "babel"} for key in ("status", "log", "report", "send pay7 --yes")}
 
 
 @pytest.mark.parametrize(("command", "heavy"), NEEDLESS.items())
@@ -250,7 +250,7 @@ def installed(folder: Path, *what: str) -> tuple[Path, Path]:
     _run(str(folder / "bin" / "commcast"), "demo", folder=folder)  # reads the shipped example and templates
     code = "from commcast.rendering.templates import shipped_templates; print(shipped_templates())"
     templates = Path(_run(python, "-c", code, folder=folder).strip())
-    assert (templates / "customers" / "email.txt.j2").is_file()
+    assert (templates / "resolved.md.j2").is_file()
     return Path(packages), templates
 
 
