@@ -218,7 +218,13 @@ def test_a_phone_is_given_only_while_somebody_answers_and_never_to_colleagues(ho
     now = AT.replace(hour=hour)
     desk = DESK.model_copy(update={"contact": DESK.contact.model_copy(update={"hours": "Sat 09:00-18:00"})})
     told = update(at=now)
-    asked = {"zone": BERLIN, "language": "en", "first": True, "next_update_by": NEXT, "previous": None}
+    asked: dict[str, Any] = {
+        "zone": BERLIN,
+        "language": "en",
+        "first": True,
+        "next_update_by": NEXT,
+        "previous": None,
+    }
     found = [build_context(desk, incident_of(told), told, each, **asked) for each in ("customers", "support")]
     assert [each["contact"]["phone"] for each in found] == [phone, ""]
     assert [each["contact"]["reply_to"] for each in found] == ["help+pay7@acme.example", ""]
@@ -328,7 +334,7 @@ LAYOUT = """<style inline>p { color: #111111 }</style>
 def in_markdown(source: str, layout: str = LAYOUT, **context: Any) -> EmailContent:
     """Return the email of c/found.md.j2 in its layout."""
     sources = {"user:c/found.md.j2": source, "shipped:layout.html.j2": layout}
-    made = Renderer(Wording(Channel.EMAIL, *sources, "user", sources))
+    made = Renderer(Wording(Channel.EMAIL, "user:c/found.md.j2", "shipped:layout.html.j2", "user", sources))
     return made.email({**CONTEXT, **context}, DANA)
 
 

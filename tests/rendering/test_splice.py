@@ -144,6 +144,9 @@ def test_an_error_of_one_reader_names_their_line() -> None:
     assert group.words(DANA).spliced
 
 
+PATH = ("user:", "shipped:")
+
+
 def shipped(audience: str, moment: str, channel: Channel, context: Mapping[str, Any]) -> ReaderGroup:
     wording = shipped_wording(audience, moment, channel)
     own = {key: value for key, value in context.items() if key != "recipient"}
@@ -324,7 +327,7 @@ BLOCK = "{% block b %}{% endblock %}"
     ],
 )
 def test_bare_is_what_is_only_printed(source: str, more: dict[str, str], is_bare: bool) -> None:
-    found = fields_used({"user:t.j2": source, **more})
+    found = fields_used({"user:t.j2": source, **more}, PATH)
     assert found == (Fields(("x",), ()) if is_bare else Fields((), ("x",)))
 
 
@@ -347,9 +350,9 @@ WHOLE = (
 
 @pytest.mark.parametrize("source", WHOLE)
 def test_where_the_reader_is_used_as_a_whole_nothing_is_listed(source: str) -> None:
-    assert fields_used({**PARTS, "user:t.j2": source}) is None
-    assert fields_used({**PARTS, "user:t.j2": '{% include "u.j2" %}', "user:u.j2": source}) is None
-    assert all(fields_used({"user:t.j2": missing}) is not None for missing in FILES[:6])
+    assert fields_used({**PARTS, "user:t.j2": source}, PATH) is None
+    assert fields_used({**PARTS, "user:t.j2": '{% include "u.j2" %}', "user:u.j2": source}, PATH) is None
+    assert all(fields_used({"user:t.j2": missing}, PATH) is not None for missing in FILES[:6])
 
 
 MARKED: dict[str, Any] = {"title": "Card payments fail", "mark": "\U000f0000", "facts": {"x": "y"}}

@@ -121,8 +121,10 @@ MOMENTS = {
         review        | resolved      | Review
         """)
 }
-PLANNED = ("unconfirmed", "planned_work", "reminder", "started", "checking", "finished", "new_time")
-PLANNED += ("taking_longer", "cancelled")
+PLANNED = (
+    *("unconfirmed", "planned_work", "reminder", "started", "checking", "finished", "new_time"),
+    *("taking_longer", "cancelled"),
+)
 FOLLOW_UPS = ("check_in", "review")  # after the end, by email only
 ENDS = ("resolved", "false_alarm", "merged", "finished", "cancelled", *FOLLOW_UPS)
 
@@ -233,10 +235,11 @@ def _occasion(name: str) -> Context:
         review = "https://acme.example/reviews/pay7"
         return {"follow_up": {"kind": name.replace("_", "-"), "review": review, "is_link": True}}
     wrong = {"at": moment("10:05", "09:05"), "wrong": "Refunds fail.", "right": "Refunds work."}
-    return {
+    makes: dict[str, Context] = {
         "reminder": {"reminder": {"ahead": "1 day"}},
         "correction": {"corrections": [wrong]},
-    }.get(name, {})
+    }
+    return makes.get(name, {})
 
 
 _TONES = dict.fromkeys(("resolved", "completed"), "good")
