@@ -15,17 +15,37 @@ from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
 from commcast.model.incident import AudienceWords, Channel, Kind, Recipient, Status, Timeframe, Update, Window
-from commcast.rendering.context import NO_OCCASION, Occasion, build_context, recipient_values
+from commcast.rendering.context import NO_OCCASION, Correction, Occasion, build_context, recipient_values
+from commcast.rendering.moments import FOLLOW_UPS, MOMENTS, moment_of, moments_on
 from commcast.rendering.render import EmailContent, Renderer, SmsContent
 from commcast.rendering.templates import Wording
-from tests.support.values import AT, config_of, incident_of, update_of
+from tests.support.values import AT, config_of, full, incident_of, update_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEXT = AT + timedelta(minutes=20)
 PUBLIC_KEYS = {
-    *("organisation", "contact", "incident", "update", "next_update_by", "next_word", "held_back", "label"),
-    *("facts_from", "broken_promise", "holding", "reminder", "calendar", "corrections", "catch_up", "locale"),
-    *("follow_up", "feedback", "merged_into", "audience"),
+    *(
+        "organisation",
+        "brand",
+        "contact",
+        "incident",
+        "planned",
+        "tone",
+        "update",
+        "next_update_by",
+        "next_word",
+    ),
+    *(
+        "facts_from",
+        "broken_promise",
+        "holding",
+        "reminder",
+        "calendar",
+        "corrections",
+        "catch_up",
+        "held_back",
+    ),
+    *("follow_up", "feedback", "merged_into", "audience", "language"),
 }
 DESK = config_of(
     contact={"reply_to": "help+{id}@acme.example", "phone": "+49 30 5550100"},
@@ -51,7 +71,7 @@ def context(told: Update, audience: str = "customers", earlier: Any = (), **more
     asked["next_update_by"] = None if told.is_end or not more.pop("promised", True) else told.at + (NEXT - AT)
     incident = incident_of(*earlier, told, **{"started": AT - timedelta(minutes=13), **more})
     first = not earlier
-    return build_context(DESK, incident, told, audience, zone=BERLIN, locale="en", first=first, **asked)
+    return build_context(DESK, incident, told, audience, zone=BERLIN, language="en", first=first, **asked)
 
 
 def after(hours: float) -> datetime:
@@ -91,14 +111,14 @@ SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is
         (
             update(2, at=after(1)),
             {"earlier": [HALF_PAST], "previous": HALF_PAST},
-            {"earlier_timeframe.passed": True, "earlier_timeframe.latest.both": "10:35 CET (09:35 UTC)"},
+            {"earlier_timeframe.passed": True, "earlier_timeframe.latest.short": "10:35 CET"},
         ),
         (update(2, timeframe=HALF_PAST.timeframe), {"previous": HALF_PAST}, {"earlier_timeframe": None}),
         (RANGE, {}, {"timeframe.earliest.clock": "11:05 CET", "timeframe.latest.clock": "12:05 CET"}),
         (
             RANGE,
             {},
-            {"timeframe.span.both": "11:05 to 12:05 CET (10:05 to 11:05 UTC)", "timeframe.known": True},
+            {"timeframe.span.short": "11:05-12:05 CET", "timeframe.known": True},
         ),
         (update(), {}, {"timeframe.known": False, "timeframe.span": None, "unchanged_since": None}),
         (HALF_PAST, {}, {"timeframe.known": True, "timeframe.span": None}),
@@ -108,6 +128,30 @@ SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is
             {"issue": "Card revenue is down 40%.", "resolution": "We roll back."},
         ),
         (SPECIAL, {}, {"issue": "Some customers see an error."}),
+        # What is no sentence is a question that a template can ask.
+        (
+            update(action="none", scope="unknown"),
+            {},
+            {"action": None, "nothing_to_do": True, "scope": None, "scope_unknown": True},
+        ),
+        (update(action="Wait."), {}, {"action": "Wait.", "nothing_to_do": False, "scope_unknown": False}),
+        (
+            update(works="refunds", data="safe", cause="a release", urgent=True),
+            {},
+            {"works": "refunds", "data": "safe", "cause": "a release", "urgent": True},
+        ),
+        # An offer is for colleagues to make, unless the public may have it.
+        (update(offer="a month"), {}, {"offer": None}),
+        (update(offer="a month"), {"audience": "support"}, {"offer": "a month"}),
+        (update(offer="a month", offer_public=True), {}, {"offer": "a month"}),
+        # The end tells what was told before, and what was done: not what we were about to do.
+        (
+            update(2, Status.RESOLVED, issue="All is well.", resolution="We roll back."),
+            {"earlier": [update()]},
+            {"happened": "Some customers see an error.", "did": None},
+        ),
+        (update(2, Status.RESOLVED, resolution="Done."), {"earlier": [update()]}, {"did": "Done."}),
+        (update(2, Status.RESOLVED, fixed="Rolled back."), {"earlier": [update()]}, {"did": "Rolled back."}),
         (update(severity=2), {"previous": update(severity=3)}, {"severity_changed": "worse"}),
         (update(severity=2), {"previous": update(severity=1)}, {"severity_changed": "better"}),
         (update(severity=2), {}, {"severity_changed": None}),
@@ -117,13 +161,13 @@ SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is
             {"unchanged_since.clock": "10:05 CET"},
         ),
         # It lasts from a beginning that somebody wrote, not from our first message.
-        (RESOLVED, {}, {"duration": "2 hours 5 minutes"}),
+        (RESOLVED, {}, {"duration": "2 h 5 min"}),
         (RESOLVED, {"started_written": False}, {"duration": None}),
-        (AGAIN, {"earlier": BACK}, {"duration": "1 hour 43 minutes in all"}),
-        (DONE, {"earlier": WORK, "kind": Kind.MAINTENANCE}, {"duration": "1 hour 55 minutes"}),
+        (AGAIN, {"earlier": BACK}, {"duration": "1 h 43 min"}),
+        (DONE, {"earlier": WORK, "kind": Kind.MAINTENANCE}, {"duration": "1 h 55 min"}),
         # Longer than planned: the plan is what it was.
         (LONGER, {"earlier": WORK, "kind": Kind.MAINTENANCE}, {"window.length": "3 hours"}),
-        (DONE, {}, {"window.length": "3 hours", "window.span.sms": "10:05 to 13:05 CET"}),
+        (DONE, {}, {"window.length": "3 hours", "window.span.short": "10:05-13:05 CET"}),
         (update(window=NEW), {"previous": update(window=OLD)}, {"previous_window.start.clock": "10:05 CET"}),
         (update(window=NEW), {"previous": update(window=NEW)}, {"previous_window": None}),
     ],
@@ -140,7 +184,7 @@ def test_a_public_context_has_the_public_keys_and_an_internal_one_also_what_is_i
     assert (set(shown), set(inside)) == (PUBLIC_KEYS, {*PUBLIC_KEYS, "internal"})
     assert (shown["incident"]["affected"], shown["incident"]["started_known"]) == (["Card payments"], True)
     assert shown["contact"]["reply_to"] == "help+pay7@acme.example"
-    assert shown["next_update_by"]["both"] == "10:25 CET (09:25 UTC)"
+    assert shown["next_update_by"]["short"] == "10:25 CET"
     assert inside["internal"] == {
         "text": "db-eu-3 is dead",
         "severity": 2,
@@ -152,6 +196,76 @@ def test_a_public_context_has_the_public_keys_and_an_internal_one_also_what_is_i
     shown = context(update(affected=("db-eu-3",)), started_written=False)["incident"]
     assert (shown["affected"], shown["affected_known"], shown["started_known"]) == ([], True, False)
     assert context(update(affected=()))["incident"]["affected_known"] is False
+
+
+def test_the_story_that_templates_are_tested_with_has_the_keys_of_a_real_one() -> None:
+    window = Window(start=AT, end=after(1))
+    occasion = Occasion(now=AT, unchanged_since=AT, step=1)
+    real = context(update(window=window, timeframe=RANGE.timeframe), "support", occasion=occasion)
+    real["recipient"] = recipient_values(Recipient(line=2), DESK.audiences["support"])
+    assert keys_of(real) == keys_of(full("support", "unconfirmed"))
+
+
+def keys_of(value: Any) -> Any:
+    """Return the keys of JSON, and those of what is in it, without those of templates before version 1."""
+    if not isinstance(value, dict):
+        return None
+    return {key: keys_of(inner) for key, inner in value.items() if key not in ("both", "between", "sms")}
+
+
+@pytest.mark.parametrize(("hour", "phone"), [(10, "+49 30 5550100"), (2, "")])
+def test_a_phone_is_given_only_while_somebody_answers_and_never_to_colleagues(hour: int, phone: str) -> None:
+    now = AT.replace(hour=hour)
+    desk = DESK.model_copy(update={"contact": DESK.contact.model_copy(update={"hours": "Sat 09:00-18:00"})})
+    told = update(at=now)
+    asked: dict[str, Any] = {
+        "zone": BERLIN,
+        "language": "en",
+        "first": True,
+        "next_update_by": NEXT,
+        "previous": None,
+    }
+    found = [build_context(desk, incident_of(told), told, each, **asked) for each in ("customers", "support")]
+    assert [each["contact"]["phone"] for each in found] == [phone, ""]
+    assert [each["contact"]["reply_to"] for each in found] == ["help+pay7@acme.example", ""]
+
+
+FIRST, LATER, HELD = {"first": True}, {"first": False}, Occasion(now=AT, step=1)
+WRONG = Occasion(corrections=(Correction(AT, "3 hours", "30 minutes"),))
+SOON = update(status=Status.SCHEDULED, window=NIGHT)
+
+
+@pytest.mark.parametrize(
+    ("told", "occasion", "more", "moment"),
+    [
+        *((update(), NO_OCCASION, FIRST, "first_notice"), (update(2), NO_OCCASION, LATER, "update")),
+        (update(2), NO_OCCASION, {**LATER, "has_begun": True}, "first_notice"),
+        (update(2, Status.IDENTIFIED), NO_OCCASION, LATER, "found"),
+        (update(2, Status.IDENTIFIED, nothing_new="60%"), NO_OCCASION, LATER, "update"),
+        # Who was told nothing before reads all of it, and a turn is never a mere note.
+        (update(2, Status.IDENTIFIED, nothing_new="60%"), NO_OCCASION, FIRST, "found"),
+        (update(2, Status.RESOLVED, nothing_new="60%"), NO_OCCASION, LATER, "resolved"),
+        *((update(), HELD, LATER, "no_change"), (SOON, HELD, LATER, "no_change")),
+        (SOON, HELD._replace(now=NIGHT.start), LATER, "unconfirmed"),
+        (SOON, Occasion(ahead=timedelta(hours=1)), LATER, "reminder"),
+        *((update(2), WRONG, LATER, "correction"), (AGAIN, WRONG, LATER, "resolved")),
+        *(
+            (BACK[2], WRONG, LATER, "reopened"),
+            (AGAIN.model_copy(update={"corrects": (2,)}), WRONG, LATER, "correction"),
+        ),
+        *((AGAIN, Occasion(follow_up=kind), LATER, name) for kind, name in FOLLOW_UPS.items()),
+    ],
+)
+def test_which_moment_a_message_tells_of(
+    told: Update, occasion: Occasion, more: dict[str, bool], moment: str
+) -> None:
+    assert moment_of(told, occasion, **more) == moment
+
+
+def test_each_status_and_each_channel_has_its_moments() -> None:
+    told = {moment_of(update(2, each, window=NIGHT), NO_OCCASION, first=False) for each in Status}
+    assert len(told) == len(Status) and told < set(MOMENTS)
+    assert set(MOMENTS) - set(moments_on(Channel.SMS)) == {"check_in", "review"}
 
 
 SECRET = st.text("QXZJKV", min_size=6, max_size=12)
@@ -213,6 +327,17 @@ def email(text: str, html: str = "", **context: Any) -> EmailContent:
     return renderer(text, html).email({**CONTEXT, **context}, DANA)
 
 
+LAYOUT = """<style inline>p { color: #111111 }</style>
+<title>{{ subject }}</title><div>{{ preheader }}</div><h1>{{ label }}</h1>{{ body }}<hr>{{ foot }}"""
+
+
+def in_markdown(source: str, layout: str = LAYOUT, **context: Any) -> EmailContent:
+    """Return the email of c/found.md.j2 in its layout."""
+    sources = {"user:c/found.md.j2": source, "shipped:layout.html.j2": layout}
+    made = Renderer(Wording(Channel.EMAIL, "user:c/found.md.j2", "shipped:layout.html.j2", "user", sources))
+    return made.email({**CONTEXT, **context}, DANA)
+
+
 def sms(text: str, **context: Any) -> SmsContent:
     wording = Wording(Channel.SMS, "user:c/sms.txt.j2", "", "user", {"user:c/sms.txt.j2": text})
     return Renderer(wording).sms({**CONTEXT, **context}, DANA)
@@ -234,6 +359,55 @@ def test_subject_text_and_html_come_from_their_templates() -> None:
     assert (content.subject, content.text) == ("RE CARD PAYMENTS FAIL", "RE CARD PAYMENTS FAIL!\n")
     text = email(SUBJECT + "a  \n\n\n\n{% if false %}\nx\n{% endif %}\n\nb\n-- \nAcme\n\n").text
     assert text == "a\n\nb\n-- \nAcme\n", "blank lines that a template leaves are collapsed"
+
+
+def test_text_and_html_come_from_one_markdown_source() -> None:
+    content = in_markdown(
+        "{# Not read. #}\nSubject: [{{ phase }}] {{ title }}\nHello {{ recipient.name }},\n\n"
+        "**Now:** {{ title }}.\n{% if false %}\nx\n{% endif %}\nSee [this]({{ url }}).\n\n"
+        "- one\n{% if false %}- two{% endif %}\n- {{ '' }}\n\n---\nAcme"
+    )
+    link = f'<a href="{CONTEXT["url"]}">this</a>'
+    shown = "Now: Card payments fail. See this <https://status.acme.example>."
+    styled = 'p dir="auto" style="color: #111111"'
+    assert content == EmailContent(
+        "[Investigating] Card payments fail",
+        f"Hello Dana,\n\n{shown}\n\n- one\n\n---\n\nAcme\n",
+        "<title>[Investigating] Card payments fail</title><div>Now: Card payments fail. See this "
+        f"&lt;https://status.acme.example&gt;.</div><h1>Investigating</h1><{styled}>Hello Dana,</p>\n"
+        f"<{styled}><strong>Now:</strong> Card payments fail.\nSee {link}.</p>\n"
+        f'<ul>\n<li dir="auto">one</li>\n</ul>\n<hr><{styled}>Acme</p>\n',
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "layout", "context", "what"),
+    [
+        (
+            "Hello",
+            LAYOUT,
+            {},
+            r"found\.md\.j2: the .*has no subject|found\.md\.j2: has no subject; begin .*Subject:",
+        ),
+        ("Subject: [A] b\n{{ missing }}", LAYOUT, {}, r"found\.md\.j2:2: unknown variable 'missing'"),
+        ("Subject: [A] b\n", LAYOUT, {}, r"found\.md\.j2: the text is empty"),
+        ("Subject: {{ bad }}\ntext", LAYOUT, {"bad": "a\nBcc: x"}, "subject has more than one line"),
+        ("Subject: [A] b\n{{ bad }}", LAYOUT, {"bad": "a\x1bb"}, r"control character U\+001B"),
+        ("Subject: [A] b\n[x]({{ bad }})", LAYOUT, {"bad": "javascript:x"}, r"layout\.html\.j2: .*href"),
+        (
+            "Subject: [A] b\ntext",
+            "<script>{{ body }}</script>",
+            {},
+            r"layout\.html\.j2: <script> is not allowed",
+        ),
+        ("Subject: [A] b\ntext", "{{ nothing }}", {}, r"layout\.html\.j2:1: unknown variable 'nothing'"),
+    ],
+)
+def test_what_fails_in_markdown_says_where(
+    source: str, layout: str, context: dict[str, str], what: str
+) -> None:
+    with pytest.raises(TemplateError, match=what):
+        in_markdown(source, layout, **context)
 
 
 @pytest.mark.parametrize(

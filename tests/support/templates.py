@@ -32,15 +32,15 @@ HOSTILE: tuple[Any, ...] = (
 )
 
 
-def shipped_wording(audience: str, moment: str, channel: Channel) -> Wording:
-    """Return the shipped wording of a moment for an audience, public if it is one of PUBLIC."""
-    view = View.PUBLIC if audience in PUBLIC else View.INTERNAL
-    return Templates(None, shipped_templates()).choose(audience, view, moment, "", channel)
+def shipped_wording(audience: str, moment: str, channel: Channel, view: str = "") -> Wording:
+    """Return the shipped wording of an audience at a moment, public unless told if it is one of PUBLIC."""
+    view = view or (View.PUBLIC if audience in PUBLIC else View.INTERNAL)
+    return Templates(None, shipped_templates()).choose(audience, View(view), moment, "", channel)
 
 
-def shipped_renderer(audience: str, status: str, channel: Channel) -> Renderer:
+def shipped_renderer(audience: str, moment: str, channel: Channel, view: str = "") -> Renderer:
     """Return the renderer of the shipped wording, compiled once per process."""
-    return renderer_for(shipped_wording(audience, status, channel).to_json())
+    return renderer_for(shipped_wording(audience, moment, channel, view).to_json())
 
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

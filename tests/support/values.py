@@ -9,7 +9,17 @@ import pytest
 
 from commcast.config.settings import Config
 from commcast.model.history import History, Said
-from commcast.model.incident import Channel, Incident, Kind, Recipient, Status, Timeframe, Update, Window
+from commcast.model.incident import (
+    SENTENCES,
+    Channel,
+    Incident,
+    Kind,
+    Recipient,
+    Status,
+    Timeframe,
+    Update,
+    Window,
+)
 from commcast.model.release import Release, digest
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
@@ -83,60 +93,97 @@ def standing_of(
 
 AUDIENCES = ("customers", "executives", "support", "partners", "internal")
 PUBLIC = ("customers", "partners")
-MAINTENANCE = ("scheduled", "in_progress", "verifying", "completed", "rescheduled", "extended", "cancelled")
-PHASES = {status.value: status.value.replace("_", " ").capitalize() for status in Status}
-ENDS = ("resolved", "retracted", "merged", "completed", "cancelled")
-
-_OPTIONAL = (
-    *("nothing_new", "unchanged_since", "severity_changed", "ended", "duration", "fixed", "remains"),
-    *("if_it_persists", "because", "window", "previous_window", "expected", "scope", "action", "short"),
-    "earlier_timeframe",
+# What a subject begins with, and the status it is sent at.
+MOMENTS = {
+    name: (status, label)
+    for name, status, label in rows("""
+        expected      | expected      | Expected
+        first_notice  | investigating | Investigating
+        update        | investigating | Update
+        found         | identified    | Identified
+        monitoring    | monitoring    | Monitoring
+        no_change     | identified    | Update
+        unconfirmed   | scheduled     | Update
+        correction    | identified    | Correction
+        resolved      | resolved      | Resolved
+        reopened      | reopened      | Back again
+        false_alarm   | retracted     | False alarm
+        merged        | merged        | Update
+        planned_work  | scheduled     | Planned work
+        reminder      | scheduled     | Reminder
+        started       | in_progress   | Started
+        checking      | verifying     | Update
+        finished      | completed     | Finished
+        new_time      | rescheduled   | New time
+        taking_longer | extended      | Taking longer
+        cancelled     | cancelled     | Cancelled
+        check_in      | resolved      | How is it now?
+        review        | resolved      | Review
+        """)
+}
+PLANNED = (
+    *("unconfirmed", "planned_work", "reminder", "started", "checking", "finished", "new_time"),
+    *("taking_longer", "cancelled"),
 )
+FOLLOW_UPS = ("check_in", "review")  # after the end, by email only
+ENDS = ("resolved", "false_alarm", "merged", "finished", "cancelled", *FOLLOW_UPS)
 
 Context = dict[str, Any]
 UNTIMED = dict.fromkeys(("earliest", "latest", "span"))
 WORDS: dict[bool, Context] = {  # by whether it is planned work
     False: {
         "issue": "Some EU customers see an error when they pay by card.",
-        "resolution": "We are rolling back the 09:45 release and checking that payments recover.",
-        "action": "Please do not pay twice; we show pending payments under Orders.",
+        "resolution": "We're rolling back the 09:45 release and checking that payments recover.",
+        "action": "Please don't pay twice; we show pending payments under Orders.",
+        "scope": "card payments in the EU",
+        "works": "bank transfer and PayPal",
+        "data": "no payment is lost",
     },
     True: {
         "issue": "Card payments pause for up to 10 minutes within this time.",
-        "resolution": "We move the payment database to new hardware.",
+        "resolution": "We're moving the payment database to new hardware.",
         "action": "Please run your payouts before 22:00 CET.",
+        "scope": "all merchants in the EU",
+        "works": "refunds and reports",
+        "data": "nothing changes",
     },
+}
+# What an end may say besides, and what it is true of.
+AT_THE_END = {
+    "fixed": "We rolled back the 09:45 release.",
+    "remains": "Receipts of the last two hours arrive by tonight.",
+    "change": "Releases now go to 1% of payments first.",
 }
 INSIDE: Context = {"text": "db-eu-3 did not fail over; vendor case 88123", "severity": 1}
 INSIDE |= {"severity_label": "SEV-1", "owner": "Dana Reyes", "components": ["payments-api"]}
 CONTACT = {"reply_to": "help+pay7@acme.example", "phone": "+49 30 5550100", "hours": "Mon-Fri 08:00-18:00"}
-CONTACT |= {"after_hours": "reply to this mail"}
+CONTACT |= {"after_hours": ""}
 DANA: Context = {"name": "Dana", "greeting": "Hello Dana,", "email": "dana@example.com", "locale": "en"}
 DANA |= {"timezone": "Europe/Berlin", "tags": [], "components": [], "by_email": True, "level": "all"}
+HOLDING: Context = {"age": "20 minutes", "step": 1, "unconfirmed": None}
 
 
 def moment(clock: str, utc: str, day: str = "Sat 21 Nov 2026", *, later: bool = False) -> dict[str, str]:
-    """Return a moment in Berlin in all its forms; `later` writes the day into the short forms as well."""
-    short = f"{day[:-5]}, " if later else ""
+    """Return a time in Berlin in all its forms; `later` writes the day into the short form as well."""
     return {
         "iso": f"2026-11-21T{clock}:00+01:00",
         "clock": f"{clock} CET",
-        "both": f"{short}{clock} CET ({utc} UTC)",
+        "short": f"{day[:-5]}, {clock} CET" if later else f"{clock} CET",
+        "day": day[:-5],
         "full": f"{day}, {clock} CET ({utc} UTC)",
-        "sms": f"{short}{clock} CET",
+        "utc": f"{utc} UTC",
     }
 
 
 def span(start: str, start_utc: str, end: str, end_utc: str, day: str = "") -> dict[str, str]:
     """Return a stretch of time on one day in Berlin in all its forms; `day` is written where it is given."""
-    both = f"{start} to {end} CET ({start_utc} to {end_utc} UTC)"
-    between = f"between {start} and {end} CET ({start_utc} to {end_utc} UTC)"
-    short = day[:-5]
+    short, utc = f"{day[:-5]}, " if day else "", f"{start_utc} to {end_utc} UTC"
     return {
-        "both": f"{short}, {both}" if day else both,
-        "between": f"on {short} {between}" if day else between,
-        "full": f"{day or 'Sat 21 Nov 2026'}, {both}",
-        "sms": f"{short} {start} to {end} CET".lstrip(),
+        "short": f"{short}{start}-{end} CET",
+        "start": f"{short}{start}",
+        "end": f"{end} CET",
+        "full": f"{day or 'Sat 21 Nov 2026'}, {start} to {end} CET ({utc})",
+        "utc": utc,
     }
 
 
@@ -149,58 +196,92 @@ def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any
 
 def _blank_update(status: str) -> Context:
     timeframe = {"known": False, "confidence": "low", "passed": False, **UNTIMED}
-    said = {"number": 2, "status": status, "phase": PHASES[status], "at": moment("10:05", "09:05")}
-    return {**said, "timeframe": timeframe, "first": False, **dict.fromkeys(_OPTIONAL)}
+    said = {"number": 2, "status": status, "at": moment("10:05", "09:05"), "timeframe": timeframe}
+    said |= dict.fromkeys(("first", "scope_unknown", "nothing_to_do", "urgent"), False)
+    optional = ("unchanged_since", "severity_changed", "ended", "duration", "window", "previous_window")
+    return {
+        **said,
+        **dict.fromkeys((*SENTENCES, *optional, "expected", "earlier_timeframe", "link", "offer")),
+    }
 
 
-def _told_in_full(status: str) -> Context:
+def _told_in_full(name: str) -> Context:
     late = {"earliest": moment("11:05", "10:05"), "latest": moment("12:05", "11:05")}
     late["span"] = span("11:05", "10:05", "12:05", "11:05")
     told: Context = {"timeframe": {"known": True, "confidence": "low", "passed": False, **late}}
     told |= {"if_it_persists": "Sign out, sign in again, then write to us."}
-    told |= {"because": "The first check was wrong."}
-    if status in ("resolved", "completed"):
-        told |= {"ended": moment("12:10", "11:10"), "duration": "2 hours 18 minutes"}
-        told |= {"fixed": "We rolled back the 09:45 release."}
-        told |= {"remains": "Receipts of the last two hours arrive by tonight."}
-    if status in MAINTENANCE:
+    told |= {"because": "The first check was wrong.", "cause": "a faulty release"}
+    told |= {"link": "https://acme.example/status/pay7"}
+    if name in ("resolved", "finished", *FOLLOW_UPS):
+        told |= {"ended": moment("12:10", "11:10"), "duration": "2 h 18 min", **AT_THE_END}
+    if name == "expected":
+        told["expected"] = {"at": moment("12:00", "11:00"), "passed": False, "was": None}
+    if name in PLANNED:
         told["window"] = _window("22:00", "21:00", "23:30", "22:30")
-    if status in ("rescheduled", "extended"):
+    if name in ("new_time", "taking_longer"):
         told["previous_window"] = _window("20:00", "19:00", "21:30", "20:30")
     return told
 
 
-def full(audience: str, status: str, **changes: Any) -> Context:
-    """Return the context of `audience` with every fact; `changes` go into the update."""
-    planned = status in MAINTENANCE
-    words = WORDS[planned] | {"scope": "card payments in the EU; bank transfer works"}
-    update = _blank_update(status) | words | _told_in_full(status) | changes
+def _occasion(name: str) -> Context:
+    """Return what makes a message one of this moment, besides its update."""
+    if name in ("no_change", "unconfirmed"):
+        unconfirmed = "start" if name == "unconfirmed" else None
+        since, now = moment("10:05", "09:05"), moment("10:22", "09:22")
+        return {"holding": {**HOLDING, "since": since, "now": now, "unconfirmed": unconfirmed}}
+    if name == "merged":
+        return {"merged_into": {"id": "net3", "title": "The network is slow"}}
+    if name in FOLLOW_UPS:
+        review = "https://acme.example/reviews/pay7"
+        return {"follow_up": {"kind": name.replace("_", "-"), "review": review, "is_link": True}}
+    wrong = {"at": moment("10:05", "09:05"), "wrong": "Refunds fail.", "right": "Refunds work."}
+    makes: dict[str, Context] = {
+        "reminder": {"reminder": {"ahead": "1 day"}},
+        "correction": {"corrections": [wrong]},
+    }
+    return makes.get(name, {})
+
+
+_TONES = dict.fromkeys(("resolved", "completed"), "good")
+_TONES |= dict.fromkeys(("monitoring", "expected", "extended"), "watch")
+_TONES |= {"cancelled": "calm"}
+
+
+def full(audience: str, name: str, **changes: Any) -> Context:
+    """Return the context of `audience` at a moment with every fact; `changes` go into the update."""
+    planned, (status, _) = name in PLANNED, MOMENTS[name]
+    update = _blank_update(status) | WORDS[planned] | _told_in_full(name) | changes
+    update = {"happened": update["issue"], "did": update["fixed"]} | update
     incident: Context = {"id": "pay7", "kind": "maintenance" if planned else "incident"}
     incident["title"] = "Payment database moves" if planned else "Card payments fail in the EU"
     incident |= {"started": moment("09:52", "08:52"), "started_known": True}
+    is_public, is_end = audience in PUBLIC, name in ENDS
     context: Context = {
         "organisation": {"name": "Acme Pay", "status_url": "https://status.acme.example"},
+        "brand": {"colour": ""},
         "contact": {**CONTACT},
         "incident": incident | {"affected": ["Card payments", "Refunds"], "affected_known": True},
+        "planned": planned,
+        "tone": _TONES.get(status, "plan" if planned else "calm" if is_end else "bad"),
         "update": update,
-        "next_update_by": None if status in ENDS else moment("10:25", "09:25"),
-        "label": PHASES[status],
-        "next_word": None if status in ENDS else "update",
+        "next_update_by": None if is_end else moment("10:25", "09:25"),
+        "next_word": None if is_end else "update",
         **dict.fromkeys(("held_back", "facts_from", "broken_promise", "holding", "reminder", "calendar")),
-        **dict.fromkeys(("catch_up", "follow_up", "feedback")),
+        **dict.fromkeys(("catch_up", "follow_up", "feedback", "merged_into")),
         "corrections": [],
-        "merged_into": {"id": "net3", "title": "The network is slow"} if status == "merged" else None,
-        "audience": {"name": audience, "view": "public" if audience in PUBLIC else "internal"},
+        "audience": {"name": audience, "view": "public" if is_public else "internal", "public": is_public},
+        "language": "en",
         "recipient": {**DANA},
     }
-    return context if audience in PUBLIC else context | {"internal": {**INSIDE}}
+    return context | _occasion(name) | ({} if is_public else {"internal": {**INSIDE}})
 
 
-def minimal(audience: str, status: str, **changes: Any) -> Context:
+def minimal(audience: str, name: str, **changes: Any) -> Context:
     """Return the same with everything that may be missing missing."""
-    context = full(audience, status)
-    kept = {key: context["update"][key] for key in ("issue", "resolution")}
-    context["update"] = _blank_update(status) | kept | changes
+    context = full(audience, name)
+    needed = ("issue", "happened", "expected") + ("window",) * (name in PLANNED)
+    kept = {key: context["update"][key] for key in needed} | {"did": None, "resolution": ""}
+    context["update"] = _blank_update(MOMENTS[name][0]) | kept | changes
     context["organisation"]["status_url"] = ""
     context["contact"] = dict.fromkeys(("reply_to", "phone", "hours", "after_hours"), "")
     context["incident"] |= {"started_known": False, "affected": [], "affected_known": False}
