@@ -125,7 +125,7 @@ def page() -> str:
     lines += [f"| `{moment}` | {when} |" for moment, when in MOMENTS.items()]
     lines += ["", "## Variables", ""]
     lines += [
-        "`internal` exists only for audiences with the internal view. The examples are of a made-up incident.",
+        "`internal` exists only for audiences with the internal view. Examples are of a made-up incident.",
         "",
     ]
     lines += ["| Variable | What it is | Example |", "|--|--|--|"]

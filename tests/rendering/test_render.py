@@ -393,7 +393,7 @@ def test_text_and_html_come_from_one_markdown_source() -> None:
         ("Subject: [A] b\n", LAYOUT, {}, r"found\.md\.j2: the text is empty"),
         ("Subject: {{ bad }}\ntext", LAYOUT, {"bad": "a\nBcc: x"}, "subject has more than one line"),
         ("Subject: [A] b\n{{ bad }}", LAYOUT, {"bad": "a\x1bb"}, r"control character U\+001B"),
-        ("Subject: [A] b\n[x]({{ bad }})", LAYOUT, {"bad": "javascript:x"}, r"layout\.html\.j2: .*href"),
+        ("Subject: [A] b\n[x]({{ bad }})", LAYOUT, {"bad": "javascript:x"}, r"found\.md\.j2: .*href"),
         (
             "Subject: [A] b\ntext",
             "<script>{{ body }}</script>",
