@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from commcast.config.contact import contact_for
 from commcast.config.settings import Audience, Config
 from commcast.model.incident import (
+    END_STATUSES,
     Channel,
     Incident,
     Kind,
@@ -29,6 +30,7 @@ from commcast.rendering.calendars import calendar_of
 
 Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
+_LOOKS_BETTER = END_STATUSES | {Status.MONITORING, Status.VERIFYING}
 _PLANS = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
 
 
@@ -380,13 +382,14 @@ def _told_at_the_end(
     language: str,
     words: Mapping[str, str | None],
 ) -> Facts:
-    """Return what happened, in the words told before the end, and what was done.
+    """Return what happened, in the words told while it went on, and what was done.
 
-    An end that writes `issue` anew writes how it is now; what is carried forward as `resolution` says what
-    we were about to do.
+    Once it looks better, `issue` is how it is now, and what is carried forward as `resolution` says what we
+    were about to do.
     """
-    before = next((each for each in reversed(incident.updates[: update.number]) if not each.is_end), None)
-    told = _words(config, incident, before, audience, language) if before and update.is_end else words
+    earlier = reversed(incident.updates[: update.number])
+    before = next((each for each in earlier if each.status not in _LOOKS_BETTER), None)
+    told = _words(config, incident, before, audience, language) if before else words
     is_new = words["resolution"] != told["resolution"] or before is None
     return {
         "happened": told["issue"],
