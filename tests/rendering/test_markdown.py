@@ -304,6 +304,55 @@ def test_a_message_without_a_subject_says_what_to_write(start: str) -> None:
         mail("x", subject=start)
 
 
+MARKS = (
+    "- ",
+    "> ",
+    "1. ",
+    "  ",
+    "    ",
+    "\n",
+    "\n",
+    "\n\n",
+    "**",
+    "*",
+    "_",
+    "`",
+    "# ",
+    "---",
+    "\\",
+    "\t",
+    "=",
+    "|",
+)
+MARKS += (
+    "[",
+    f"]({LINK})",
+    f"<{LINK}>",
+    "](",
+    ")",
+    "!",
+    "&amp;",
+    "<",
+    ">",
+    "a",
+    "b",
+    "{{ value }}",
+    "{{ empty }}",
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(st.sampled_from(MARKS), max_size=30).map("".join))
+def test_whatever_a_template_says_both_parts_say_the_same(source: str) -> None:
+    try:
+        text, html = message(f"x {source}\n\n{source}", value="v", empty="")
+    except TemplateError as error:
+        assert re.search("nested too deeply|href that is not|is never closed", str(error))
+        return
+    said, seen = (each.replace(f"<{LINK}>", "") for each in (text, Seen(html).words))
+    assert [*filter(str.isalpha, said)] == [*filter(str.isalpha, seen)]
+
+
 LINES = st.lists(
     st.sampled_from(
         (
