@@ -151,6 +151,7 @@ TRAPS = [
         f"{P}At 12:10.\nSorry.</p>",
     ),
     ("a false if on a line", "a\n{% if no %}b{% endif %}\nc", "a c", f"{P}a\nc</p>"),
+    ("written without spaces", "a\n{%if no%}b{%endif%}\nc", "a c", f"{P}a\nc</p>"),
     ("a false if over lines", "- a\n{% if no %}\n- b\n{% endif %}\n- c", "- a\n- c", None),
     ("tags alone on a line", "a\n  {# b #} {% set y = 1 %}  \nc", "a c", f"{P}a\nc</p>"),
     ("a value is no Markdown", "{{ '**Late**' if x }}", "**Late**", f"{P}**Late**</p>"),
@@ -219,6 +220,7 @@ def test_traps(body: str, text: str, html: str | None) -> None:
     made = message(body, **values)
     assert made[0] == text
     assert html in (None, made[1])
+    assert message(body.replace("\n", "\r\n"), **values) == made, "saved on Windows"
 
 
 @pytest.mark.parametrize(
@@ -304,7 +306,7 @@ def test_a_message_without_a_subject_says_what_to_write(start: str) -> None:
         mail("x", subject=start)
 
 
-MARKS = (
+MARKS: tuple[str, ...] = (
     "- ",
     "> ",
     "1. ",
