@@ -122,7 +122,8 @@ class _Metering(NodeTransformer):
 # No "{%" inside a tag: so the time is proportional to the length of the text.
 _TAGS = r"[ \t]*(?:\{%(?:(?!%\}|\{%).)*%\}|\{#(?:(?!#\}|\{#).)*#\})"
 _TAG_LINE = rf"(?P<tags>(?:{_TAGS})+?)[ \t]*\n"
-_IF_LINE = r"(?P<says>[ \t]*\{% if (?:(?!%\}|\n).)*%\}(?:(?!\{%|\n).)+)(?P<end>\{% endif %\})[ \t]*\n"
+_END = r"\{%[ \t]*endif[ \t]*%\}"
+_IF_LINE = rf"(?P<says>[ \t]*\{{%[ \t]*if\b(?:(?!%\}}|\n).)*%\}}(?:(?!\{{%|\n).)+)(?P<end>{_END})[ \t]*\n"
 _LINE = re.compile(f"^(?:{_IF_LINE}|{_TAG_LINE})", re.MULTILINE | re.DOTALL)
 
 
@@ -288,7 +289,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             if private := _PRIVATE.search(source):
                 line = source.count("\n", 0, private.start()) + 1
                 raise TemplateSyntaxError("has a private character", line, name)
-            source = tag_lines(source)
+            source = tag_lines(source.replace("\r\n", "\n"))
         tree: nodes.Template = _Metering(self, name).visit(super()._parse(source, name, filename))
         tree.set_environment(self)
         return tree

@@ -151,6 +151,7 @@ TRAPS = [
         f"{P}At 12:10.\nSorry.</p>",
     ),
     ("a false if on a line", "a\n{% if no %}b{% endif %}\nc", "a c", f"{P}a\nc</p>"),
+    ("written without spaces", "a\n{%if no%}b{%endif%}\nc", "a c", f"{P}a\nc</p>"),
     ("a false if over lines", "- a\n{% if no %}\n- b\n{% endif %}\n- c", "- a\n- c", None),
     ("tags alone on a line", "a\n  {# b #} {% set y = 1 %}  \nc", "a c", f"{P}a\nc</p>"),
     ("a value is no Markdown", "{{ '**Late**' if x }}", "**Late**", f"{P}**Late**</p>"),
@@ -219,6 +220,7 @@ def test_traps(body: str, text: str, html: str | None) -> None:
     made = message(body, **values)
     assert made[0] == text
     assert html in (None, made[1])
+    assert message(body.replace("\n", "\r\n"), **values) == made, "saved on Windows"
 
 
 @pytest.mark.parametrize(
@@ -302,6 +304,55 @@ def test_a_message_without_a_subject_says_what_to_write(start: str) -> None:
         TemplateError, match=r"t\.md\.j2: has no subject; begin the file with: Subject: \[Update\]"
     ):
         mail("x", subject=start)
+
+
+MARKS: tuple[str, ...] = (
+    "- ",
+    "> ",
+    "1. ",
+    "  ",
+    "    ",
+    "\n",
+    "\n",
+    "\n\n",
+    "**",
+    "*",
+    "_",
+    "`",
+    "# ",
+    "---",
+    "\\",
+    "\t",
+    "=",
+    "|",
+)
+MARKS += (
+    "[",
+    f"]({LINK})",
+    f"<{LINK}>",
+    "](",
+    ")",
+    "!",
+    "&amp;",
+    "<",
+    ">",
+    "a",
+    "b",
+    "{{ value }}",
+    "{{ empty }}",
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(st.sampled_from(MARKS), max_size=30).map("".join))
+def test_whatever_a_template_says_both_parts_say_the_same(source: str) -> None:
+    try:
+        text, html = message(f"x {source}\n\n{source}", value="v", empty="")
+    except TemplateError as error:
+        assert re.search("nested too deeply|href that is not|is never closed", str(error))
+        return
+    said, seen = (each.replace(f"<{LINK}>", "") for each in (text, Seen(html).words))
+    assert [*filter(str.isalpha, said)] == [*filter(str.isalpha, seen)]
 
 
 LINES = st.lists(
