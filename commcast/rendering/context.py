@@ -31,6 +31,7 @@ from commcast.rendering.calendars import calendar_of
 Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
 _LOOKS_BETTER = END_STATUSES | {Status.MONITORING, Status.VERIFYING}
+_UNDER_WAY = frozenset({Status.IN_PROGRESS, Status.EXTENDED, Status.VERIFYING, Status.COMPLETED})
 _PLANS = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
 
 
@@ -323,7 +324,7 @@ def _update(incident: Incident, update: Update, occasion: Occasion, view: View, 
         "number": update.number,
         "status": update.status.value,
         "scope_unknown": update.scope == LITERAL["scope"],
-        "nothing_to_do": update.action == LITERAL["action"],
+        "nothing_to_do": update.action == LITERAL["action"] and not _is_advice_for_before(incident, update),
         "link": update.link,
         "urgent": update.urgent,
         "offer": update.offer_for(view),
@@ -332,6 +333,7 @@ def _update(incident: Incident, update: Update, occasion: Occasion, view: View, 
         "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
         "ended": show(update.ended),
         "duration": _duration(incident, update, show),
+        "in_parts": bool(over_since(incident.updates[: update.number])[1]),
         "window": _window(_planned(incident, update), now, show),
     }
 
@@ -354,6 +356,7 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
     return {
         "earlier_timeframe": _earlier_timeframe(update, previous, now, show),
         "severity_changed": severity,
+        "estimate_moved": _moved(update, previous),
         "expected": _expected(update, previous, now, show),
         "previous_window": window,
     }
@@ -364,8 +367,18 @@ def _words(
 ) -> dict[str, str | None]:
     """Return the update's sentences for an audience, in its language as far as they are translated."""
     words, _ = translated(incident, update, audience, _locale(config, language))
+    if _is_advice_for_before(incident, update):
+        words["action"] = None
     # Values that are no sentences: templates ask for scope_unknown and nothing_to_do.
     return {key: None if text == LITERAL.get(key) else text for key, text in words.items()}
+
+
+def _is_advice_for_before(incident: Incident, update: Update) -> bool:
+    """Return whether `action` was written before the planned work began, and the work has begun."""
+    if update.status not in _UNDER_WAY:
+        return False
+    plans = [each for each in incident.updates[: update.number] if each.status in _PLANS]
+    return bool(plans) and plans[-1].action == update.action
 
 
 def _locale(config: Config, language: str) -> str:
@@ -385,14 +398,16 @@ def _told_at_the_end(
     """Return what happened, in the words told while it went on, and what was done.
 
     Once it looks better, `issue` is how it is now, and what is carried forward as `resolution` says what we
-    were about to do.
+    were about to do. What came back is the same problem: it is told as it was before it was over at first.
     """
-    earlier = reversed(incident.updates[: update.number])
-    before = next((each for each in earlier if each.status not in _LOOKS_BETTER), None)
-    told = _words(config, incident, before, audience, language) if before else words
-    is_new = words["resolution"] != told["resolution"] or before is None
+    problems = [each for each in incident.updates[: update.number] if each.status not in _LOOKS_BETTER]
+    over = next((each.number for each in incident.updates if each.is_end), update.number)
+    first = [each for each in problems if each.number < over] or problems or [update]
+    told = _words(config, incident, first[-1], audience, language)
+    is_new = not problems or words["resolution"] != problems[-1].resolution
     return {
         "happened": told["issue"],
+        "own_words": bool(update.words_in_force.get(audience)),
         "did": words["fixed"] or (words["resolution"] if is_new and update.is_end else None),
     }
 
@@ -411,10 +426,20 @@ def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:
 
 def _earlier_timeframe(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts | None:
     """Return the estimate that this one replaces: no estimate changes unannounced."""
-    if previous is None or update.is_end or previous.window is not None:
+    if previous is None or update.is_end or previous.is_end or previous.window is not None:
         return None
     is_replaced = previous.timeframe.known and previous.timeframe.latest != update.timeframe.latest
     return _timeframe(previous.timeframe, now, show) if is_replaced else None
+
+
+def _moved(update: Update, previous: Update | None) -> str | None:
+    """Return whether the estimate is "later" or "sooner" than the one that readers were told."""
+    if previous is None or update.is_end or previous.is_end or update.window is not None:
+        return None
+    told, now = previous.timeframe.latest, update.timeframe.latest
+    if told is None or now is None or told == now:
+        return None
+    return "later" if told < now else "sooner"
 
 
 def _unchanged_since(incident: Incident, update: Update, knows: int | None, show: _Clock) -> Facts | None:
