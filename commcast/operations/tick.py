@@ -176,7 +176,7 @@ class Round:
         name, number = plan.incident.id, max(plan.history.releases)
         frozen = [each.at for each in plan.history.said if each.waits]
         since = min(frozen, default=self.desk.now).astimezone(self.desk.config.zone)
-        left = f"{done.waiting:,} wait since {since:%H:%M %Z}"
+        left = f"{done.waiting:,} waiting since {since:%H:%M %Z}"
         if not done.waiting:
             left = f"{rejected:,} were rejected; once that is fixed: commcast resend {name} --rejected"
         for provider, why, refuses in done.troubles:
