@@ -188,9 +188,11 @@ CASES: list[Case] = [
     *means(READER, "550 5.7.350|554 5.7.1", NOT_TAKEN, ACCOUNT, "our sender, login or message"),
     *means(READER, "552 5.3.4|554 5.6.0", NOT_TAKEN, ACCOUNT, "our message was refused"),
     # It does not say about whom.
-    *means(READER, "550 5.1.0|553 5.1.2|550 5.1.5|550 5.1.10|550 5.0.0", NOT_TAKEN, UNCLEAR, "does not say"),
-    *means(READER, "550|552|554|550 5.4.1|554 5.5.1", NOT_TAKEN, UNCLEAR, "does not say"),
-    *means(READER, "550 > Sender rejected: unknown user", NOT_TAKEN, UNCLEAR, "does not say"),
+    *means(
+        READER, "550 5.1.0|553 5.1.2|550 5.1.5|550 5.1.10|550 5.0.0", NOT_TAKEN, UNCLEAR, "without saying"
+    ),
+    *means(READER, "550|552|554|550 5.4.1|554 5.5.1", NOT_TAKEN, UNCLEAR, "without saying"),
+    *means(READER, "550 > Sender rejected: unknown user", NOT_TAKEN, UNCLEAR, "without saying"),
     *means(S.DATA, "451 4.2.0", NOT_TAKEN, RECIPIENT, "message was not accepted for now"),
     *means(S.DATA, "451 4.3.0", NOT_TAKEN, PROVIDER, "mail system has a problem"),
     *means(S.DATA, "250", NOT_TAKEN, PROVIDER, "is invalid here"),
