@@ -266,7 +266,7 @@ def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
         path.write_text("id: pay7\n<<<<<<< HEAD\ntitle: A\n=======\ntitle: B\n>>>>>>> theirs\n")
         found = run("lint", folder=bench.folder, expect=2).stdout.splitlines()
         assert len(found) == 1
-        assert found[0].startswith(f"{name}:2:1: a merge conflict that is not resolved; keep one side, and")
+        assert found[0].startswith(f"{name}:2:1: unresolved merge conflict; keep one side, and")
         path.unlink() if before is None else path.write_text(before)
 
 
