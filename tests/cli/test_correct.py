@@ -55,7 +55,9 @@ def since(desk: Path, before: list[str]) -> tuple[list[str], list[str]]:
     """Return what the mails and the texts say that were handed over since."""
     new = [desk / "outbox" / name for name in outbox(desk) if name not in before]
     mails = [parsed(path) for path in new if path.suffix == ".eml"]
-    return [f"{mail['subject']} {words(mail)}" for mail in mails], [path.read_text() for path in new if path.suffix == ".txt"]
+    return [f"{mail['subject']} {words(mail)}" for mail in mails], [
+        path.read_text() for path in new if path.suffix == ".txt"
+    ]
 
 
 def read(desk: Path, ask: Callable[..., Iterable[Any]], *given: str) -> list[Any]:
