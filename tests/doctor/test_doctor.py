@@ -254,7 +254,7 @@ def test_old_history_stays_quiet_over_an_adopted_ledger(tmp_path: Path) -> None:
     run("doctor", "--adopt-ledger", folder=tmp_path, expect=5)  # it needs a yes
     assert not (tmp_path / ".commcast" / "ledger.db").exists()
     result = run("doctor", "--adopt-ledger", "--yes", folder=tmp_path)
-    assert "18 updates count as told elsewhere" in result.stdout
+    assert "18 updates count as sent elsewhere" in result.stdout
     assert "old0 is open" in result.stderr
     assert 'commcast update old0 --nothing-new "…" --next ' in result.stderr
     assert "old1 is open" not in result.stderr
