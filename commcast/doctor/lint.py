@@ -126,7 +126,7 @@ def reading_ledger(config: Config, findings: Findings) -> Iterator[Connection | 
             if copy := stack.enter_context(open_copy(ledger_path(config.folder), config.desk)):
                 connection = stack.enter_context(copy.read())
         except LedgerError as error:
-            findings.warnings.append(Fault("", 0, 0, f"sent words cannot be compared: {error}"))
+            findings.warnings.append(Fault("", 0, 0, f"files cannot be compared with what was sent: {error}"))
         yield connection
 
 

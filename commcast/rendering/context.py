@@ -236,6 +236,8 @@ def build_context(
             "first": first,
         },
         "next_update_by": show(next_update_by if is_promised else None),
+        "promised_at_start": is_promised and _is_at_start(update, next_update_by, now),
+        "sent": show(now),
         "next_word": word.value if word else None,
         "calendar": calendar_of(config, incident, update, title, words) if with_calendar else None,
         **_occasion_facts(config, incident, update, occasion, show),
@@ -372,6 +374,13 @@ def _words(
         words["action"] = None
     # Values that are no sentences: templates ask for scope_unknown and nothing_to_do.
     return {key: None if text == LITERAL.get(key) else text for key, text in words.items()}
+
+
+def _is_at_start(update: Update, promised: datetime | None, now: datetime) -> bool:
+    """Return whether what is promised is an update once something planned or expected has started."""
+    start = update.window.start if update.window else update.expected_at
+    is_ahead = update.status in _PLANS or update.status is Status.EXPECTED
+    return is_ahead and start is not None and promised is not None and now < start <= promised
 
 
 def _is_advice_for_before(incident: Incident, update: Update) -> bool:

@@ -23,8 +23,10 @@ from commcast.config.load import load_config
 from commcast.ledger import location
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import last_tick
-from commcast.model.incident import Status, View
+from commcast.model.incident import Channel, View
+from commcast.rendering.moments import moments_on
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.own_words import write_words
 from tests.support.reader import parsed, words
 from tests.support.terminal import (
     bench_now,
@@ -175,25 +177,25 @@ def test_faults_of_one_layer_hide_none_of_another(bench: Bench) -> None:
     assert found.count("audiences/customers.csv:1:") == 2
 
 
-@pytest.mark.parametrize("channel", ["email", "sms"])
-def test_every_override_is_tried_on_its_own_status(bench: Bench, channel: str) -> None:
-    """No incident has that status, and some facts are not always there."""
+@pytest.mark.parametrize(("channel", "ending"), [(Channel.EMAIL, "md"), (Channel.SMS, "sms")])
+def test_every_template_of_a_desk_is_tried_on_its_own_moment(
+    bench: Bench, channel: Channel, ending: str
+) -> None:
+    """No incident met that moment, and some facts are not always there."""
     (bench.folder / "incidents" / "pay7.yaml").unlink()
-    folder = bench.folder / "templates" / "customers"
-    folder.mkdir(parents=True)
-    subject = "{% block subject %}x{% endblock %}" if channel == "email" else ""
-    for status in Status:
-        template = folder / f"{status}.{channel}.txt.j2"
-        for text, is_fine in (
-            ("{{ update.fixt }}", False),
-            ("{% if update.because %}{{ update.nope }}{% endif %}x", False),
-            ("{% if not update.because %}{{ update.nope }}{% endif %}x", False),
-            ("{{ update.status }} {{ incident.title }} {{ update.issue }}", True),
-        ):
-            template.write_text(f"{subject}{text}")
-            found = run("lint", folder=bench.folder, expect=0 if is_fine else 2).stdout
-            assert (f"templates/customers/{template.name}:1: " in found) != is_fine
-        template.unlink()
+    names = [f"{moment}.{ending}.j2" for moment in moments_on(channel)]
+    for text, is_fine in (
+        ("{{ update.fixt }}", False),
+        ("{% if update.because %}{{ update.nope }}{% endif %}x", False),
+        ("{% if not update.because %}{{ update.nope }}{% endif %}x", False),
+        ("{{ update.status }} {{ incident.title }} {{ update.issue }}", True),
+    ):
+        write_words(
+            bench.folder, "customers", **{channel: f"Subject: x\n\n{text}" if ending == "md" else text}
+        )
+        found = run("lint", folder=bench.folder, expect=0 if is_fine else 2).stdout
+        faulty = [name for name in names if f"templates/customers/{name}:" in found]
+        assert faulty == ([] if is_fine else names), found
 
 
 def test_what_is_left_out_of_a_list_is_a_warning(bench: Bench) -> None:
@@ -266,7 +268,7 @@ def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
         path.write_text("id: pay7\n<<<<<<< HEAD\ntitle: A\n=======\ntitle: B\n>>>>>>> theirs\n")
         found = run("lint", folder=bench.folder, expect=2).stdout.splitlines()
         assert len(found) == 1
-        assert found[0].startswith(f"{name}:2:1: a merge conflict that is not resolved; keep one side, and")
+        assert found[0].startswith(f"{name}:2:1: unresolved merge conflict; keep one side, and")
         path.unlink() if before is None else path.write_text(before)
 
 
