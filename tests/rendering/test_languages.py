@@ -21,7 +21,7 @@ from commcast.rendering.render import SmsContent
 from commcast.rendering.templates import LAYOUT, shipped_templates
 from tests.support.values import AT, AUDIENCES, PUBLIC, READER, config_of
 
-LANGUAGES = ("de",)
+LANGUAGES = ("de", "fr", "es")
 SHIPPED = shipped_templates()
 NOT_TRANSLATED = {LAYOUT, "_nudge/email.txt.j2", "_nudge/sms.txt.j2"}
 ENGLISH = re.compile(
