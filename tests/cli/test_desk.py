@@ -260,6 +260,25 @@ def test_a_file_that_nothing_reads_is_named_with_what_was_perhaps_meant(bench: B
     assert all(any(f"{name}: " in line and said in line for line in warned) for name, said in unread.items())
 
 
+def test_what_markdown_reads_otherwise_than_it_looks_is_named(bench: Bench) -> None:
+    slips = {
+        '{{ "**Late**" if late }}': "is printed as it is",
+        "22. November is the day.": "becomes a numbered list",
+        "5*3*2 of them": "read as italics",
+        "<b>Now</b>": "HTML is switched off",
+    }
+    fine = ["**Late**", "1. One", "*Now*", "<https://acme.example>", "{# <b> #}", "{{ update.issue }}"]
+    path = bench.folder / "templates" / "customers" / "resolved.md.j2"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(["Subject: 5*3*2", *slips, *fine]))
+    warned = [
+        line for line in run("lint", folder=bench.folder, expect=2).stderr.splitlines() if ".md.j2:" in line
+    ]
+    assert len(warned) == len(slips)
+    for number, (line, said) in enumerate(zip(warned, slips.values(), strict=True), 2):
+        assert line.startswith(f"warning: templates/customers/resolved.md.j2:{number}: ") and said in line
+
+
 def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
     for name in ("incidents/pay7.yaml", "templates/customers/resolved.md.j2", "presets/own.yaml"):
         path = bench.folder / name
@@ -268,7 +287,7 @@ def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
         path.write_text("id: pay7\n<<<<<<< HEAD\ntitle: A\n=======\ntitle: B\n>>>>>>> theirs\n")
         found = run("lint", folder=bench.folder, expect=2).stdout.splitlines()
         assert len(found) == 1
-        assert found[0].startswith(f"{name}:2:1: a merge conflict that is not resolved; keep one side, and")
+        assert found[0].startswith(f"{name}:2:1: unresolved merge conflict; keep one side, and")
         path.unlink() if before is None else path.write_text(before)
 
 

@@ -183,7 +183,7 @@ def test_an_end_may_name_its_offset_in_the_night_of_two_such_hours(desk: Path) -
         ("tomorrow", "--window: 'tomorrow' is not a window; write \"2026-12-05 02:00/04:00\""),
         (f"{DAY} 04:00/{DAY} 02:00", "--window: the window ends before it begins; write a later end"),
         (f"{DAY} 04:00/04:00", "--window: 04:00 is when it begins; write a later end"),
-        (f"{DAY} 25:00/26:00", "is not a moment that exists"),
+        (f"{DAY} 25:00/26:00", "does not exist; check day"),
         (f"{DAY} 02:00/26:00", "26:00 is not a clock time"),
         ("02:00\x1b[2J/04:00", "--window: "),
     ],

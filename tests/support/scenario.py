@@ -202,7 +202,9 @@ class Heard:
 
     @property
     def kind(self) -> str:
-        """What a mail is labelled; "text" for a text."""
+        """What a mail is labelled, "No change" where nobody wrote in time; "text" for a text."""
+        if "Our last update is below." in self.text:
+            return "No change"
         return self.subject.partition("]")[0][1:] if self.subject else "text"
 
 
