@@ -150,12 +150,13 @@ ANN = READER._replace(name="Ann Lee")
 STORIES = [
     (name, made, occasion._replace(**more), level)
     for name, told in made_up_stories(DESK).items()
-    for made, occasion in (told[0], told[-1])
+    for place, (made, occasion) in enumerate((told[0], told[-1]))
     for more, level in (
         ({}, Level.ALL),
         ({"held_back": 3, "broken": AT, "step": occasion.step and 2, "catches_up": True}, Level.KEY),
         ({"facts_from": AT, "step": occasion.step and 3, "goes_on_as": "Cards"}, Level.END),
     )
+    if level is Level.ALL or place == 0
 ]
 
 
