@@ -105,7 +105,7 @@ class InputError(CommcastError):
             if seen[fault.file] <= FAULTS_SHOWN_PER_FILE:
                 lines.append(str(fault))
         lines.extend(
-            f"{file}: and {count - FAULTS_SHOWN_PER_FILE} more faults, {count} in all"
+            f"{file}: and {count - FAULTS_SHOWN_PER_FILE} more errors, {count} in total"
             for file, count in seen.items()
             if count > FAULTS_SHOWN_PER_FILE
         )

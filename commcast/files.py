@@ -44,7 +44,7 @@ def distrusted(folder: Path, *names: str) -> Fault | None:
             elif found.st_mode & stat.S_IWGRP and not _is_own_group(path):
                 what = "its group may change it"
             if what:
-                return Fault(str(path.absolute()), 0, 0, f"{what}, so it is not obeyed", remedy)
+                return Fault(str(path.absolute()), 0, 0, f"{what}, so it is not trusted", remedy)
     return None
 
 
@@ -61,7 +61,7 @@ def _is_own_group(path: Path) -> bool:
         return path.stat().st_gid == path.stat().st_uid
 
 
-CONFLICT = ("a merge conflict that is not resolved", "keep one side, and delete the lines <<<, === and >>>")
+CONFLICT = ("unresolved merge conflict", "keep one side, and delete the lines <<<, === and >>>")
 _CONFLICT = re.compile("^<{7} ", re.MULTILINE)
 
 
@@ -97,7 +97,7 @@ def read_bytes_file(
         inside = (folder or path.parent).resolve(strict=True)
         real = path.resolve(strict=True)
         if not real.is_relative_to(inside):
-            raise InputError.of(name, "leads out of its folder", "keep the file itself there")
+            raise InputError.of(name, "points outside its folder", "keep the file itself there")
         with open_regular(real, name, "write a plain text file") as file:
             raw = file.read(largest + 1)
     except (OSError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commcast.cli.demo_desk import ZONE, DemoDesk, make, wait
+from commcast.cli.demo_desk import ZONE, DemoDesk, heart, make, wait
 from commcast.cli.options import moment_or_now
 from commcast.cli.output import BOLD, CYAN, DIM, show
 from commcast.cli.present import NAMES, wrapped
@@ -143,9 +144,10 @@ def _readings(update: Update, tally: Tally, seen: set[str]) -> Iterator[tuple[st
     """Yield what each audience reads: the customers' messages first, then what only the others read."""
     mails, texts = _by_channel(tally, "email"), _by_channel(tally, "sms")
     customers = _body(mails["customers"])
-    yield f"customers, email: {_subject(mails['customers'])}", _telling(update, customers)
+    yield f"customers, email: {_subject(mails['customers'])}", heart(_text(mails["customers"]))
     for audience, text in texts.items():
-        yield f"{audience}, SMS of {text.segments // text.send} segments", _body(text)
+        segments = text.segments // text.send
+        yield f"{audience}, SMS of {segments} {'segment' if segments == 1 else 'segments'}", _body(text)
     for audience in ("executives", "support"):
         theirs = _only_theirs(update, _body(mails[audience]), customers, seen)
         if theirs:
@@ -163,29 +165,23 @@ def _by_channel(tally: Tally, channel: str) -> dict[str, AudienceTally]:
     }
 
 
-def _telling(update: Update, lines: list[str]) -> list[str]:
-    """Return the lines that say what, what next, until when and what now: the heart of every message."""
-    words = [update.fixed, update.remains, update.if_it_persists]
-    if not update.is_end:
-        words = [update.issue, update.resolution]
-    wanted = [" ".join(word.split()) for word in words if word]
-    wanted += ["How long:", "Expected end:", "Next update"]
-    return [line for line in lines if any(word in line for word in wanted)]
-
-
 def _only_theirs(update: Update, lines: list[str], customers: list[str], seen: set[str]) -> list[str]:
-    """Return the lines that customers do not get and the screen has not shown yet."""
-    known = {_value(line) for line in customers} | seen
-    theirs = [line for line in lines if _value(line) not in known and not line.startswith("Hello")]
+    """Return the sentences that customers do not get and the screen has not shown yet, line by line."""
+    known = {_value(each) for line in customers for each in _sentences(line)} | seen
+    theirs = [" ".join(each for each in _sentences(line) if _value(each) not in known) for line in lines[1:]]
     inside = [line for line in theirs if update.internal and _value(update.internal) in _value(line)]
-    shown = inside or theirs[:_LINES_ONLY_THEY_READ]
-    seen.update(map(_value, shown))
+    shown = inside or [line for line in theirs if line][:_LINES_ONLY_THEY_READ]
+    seen.update(_value(each) for line in shown for each in _sentences(line))
     return shown
 
 
-def _value(line: str) -> str:
-    """Return what a line says behind its label."""
-    return " ".join(line.partition(": ")[2].split() or line.split()).lower()
+def _sentences(line: str) -> list[str]:
+    return re.split(r"(?<=[.!?]) ", line)
+
+
+def _value(sentence: str) -> str:
+    """Return what a sentence says behind its label."""
+    return " ".join(sentence.partition(": ")[2].split() or sentence.split()).lower()
 
 
 def _subject(audience: AudienceTally) -> str:
@@ -193,9 +189,13 @@ def _subject(audience: AudienceTally) -> str:
 
 
 def _body(audience: AudienceTally) -> list[str]:
+    lines = (line.removeprefix("- ") for line in _text(audience).partition("\n---\n")[0].splitlines())
+    return [line for line in lines if line.strip()]
+
+
+def _text(audience: AudienceTally) -> str:
     content = _content(audience)
-    text = str(getattr(content, "text", "") or getattr(content, "body", ""))
-    return [line.removeprefix("- ") for line in text.splitlines() if line.strip()]
+    return str(getattr(content, "text", "") or getattr(content, "body", ""))
 
 
 def _content(audience: AudienceTally) -> object:

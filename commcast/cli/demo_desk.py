@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from email import message_from_bytes, policy
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -145,9 +146,14 @@ def _show(desk: Desk, ticked: Ticked) -> None:
 
 
 def _newest_mail(desk: Desk) -> list[str]:
-    """Return what a customer's newest email says is new, and when the next update is due."""
+    """Return what a customer's newest email says first, and when the next update is due."""
     mails = sorted((desk.config.folder / "outbox").glob("*-kim-bakery-example.eml"))
     mail = message_from_bytes(mails[-1].read_bytes(), policy=policy.default) if mails else None
     body = mail.get_body(("plain",)) if mail else None
-    lines = body.get_content().splitlines() if body else []
-    return [line for line in lines if line.startswith(("We have nothing new", "Next update"))]
+    return heart(body.get_content())[:2] if body else []
+
+
+def heart(text: str) -> list[str]:
+    """Return the paragraphs of an email's text between its greeting and its list of facts, or its foot."""
+    lines = [line for line in text.splitlines() if line.strip()][1:]
+    return [*takewhile(lambda line: not line.startswith("-"), lines)]

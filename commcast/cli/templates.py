@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,18 +46,28 @@ def listing(
     """
     if context.invoked_subcommand:
         return
+    from commcast.doctor.lint import unread_files
+
     config, found = _opened(folder)
     _known(audience, config)
+    languages = [language] if language else found.languages(config.audiences)
     rows = [
         row
         for name, settings in config.audiences.items()
         if audience in (None, name)
-        for row in found.listing({name: settings.view}, _told(settings.channels), [language])
+        for row in found.listing({name: settings.view}, _told(settings.channels), languages)
     ]
     if as_json:
         show_json("templates", {"templates": [row._asdict() for row in rows]})
     else:
-        show("\n".join(_lines(rows)))
+        # Of other languages, what is as shipped goes without saying.
+        plain = [row for row in rows if language or row.locale == languages[0] or _is_odd(row)]
+        show("\n".join(_lines(plain)))
+        if len(languages) > 1:
+            say(f"Also in {', '.join(languages[1:])}: commcast templates --language {languages[1]}")
+    for fault in unread_files(config):
+        if fault.file.startswith("templates/"):
+            say(f"warning: {fault}")
 
 
 @templates.command()
@@ -144,7 +154,11 @@ def _told(channels: Iterable[Channel]) -> list[tuple[Channel, str]]:
     return [(channel, moment) for channel in channels for moment in moments_on(channel)]
 
 
-def _lines(rows: Iterable[TemplateRow]) -> list[str]:
+def _is_odd(row: TemplateRow) -> bool:
+    return bool(row.note) or not row.file.startswith("shipped ")
+
+
+def _lines(rows: Sequence[TemplateRow]) -> list[str]:
     """Return a line for each file; what all audiences share is said once."""
     heard: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
@@ -153,6 +167,6 @@ def _lines(rows: Iterable[TemplateRow]) -> list[str]:
     for (moment, file, note), audiences in heard.items():
         origin = "shipped" if file.startswith("shipped ") else "yours" if file else ""
         remark = f" ({note})" if note else ""
-        who = ", ".join(dict.fromkeys(audiences))
+        who = "all" if {*audiences} == {row.audience for row in rows} else ", ".join(dict.fromkeys(audiences))
         found.append((moment, origin, f"{file.partition('templates/')[2]}{remark}", who))
     return table(("MOMENT", "FROM", "TEMPLATE", "AUDIENCES"), found).splitlines()

@@ -207,7 +207,7 @@ def _edited(entry: dict[str, Any]) -> dict[str, Any]:
     from commcast.incidents.yaml_lines import lines_of
 
     shown = entry or dict.fromkeys(("status", "issue", "resolution", "timeframe", "works", "action"), "")
-    hint = "# Lines left empty are carried forward; ~ takes back what was."
+    hint = "# Lines left empty are carried forward; ~ clears a value."
     document = parse(prompt.edited("\n".join([hint, *lines_of(shown, 0), ""])), "the edited text")
     data = document.data
     if not isinstance(data, dict):

@@ -273,7 +273,7 @@ def _cross_faults(config: Config) -> Iterator[Wrong]:
         yield from _not_audiences(config, "silence", config.silence.audiences, own)
     for event in ("resolved", "retracted"):
         if config.channels.sms is not None and event not in config.channels.sms.events:
-            remedy = "add it: readers who are texted about the start are texted about the end"
+            remedy = "add it: readers who are texted about the start need the end by text too"
             yield "channels.sms.events", f"leaves out {event!r}", remedy
     for channel in Channel:
         used = getattr(config.channels, channel)

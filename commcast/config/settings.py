@@ -107,7 +107,7 @@ def _own_folder(name: str) -> str:
     parts = Path(name).parts
     taken = {"/", "incidents", "presets", "templates", "audiences"}
     if not parts or parts[0].lower() in taken or any(part.startswith(".") for part in parts):
-        raise ValueError(f'{name!r:.60} is no folder of its own in this desk; write one such as "outbox"')
+        raise ValueError(f'{name!r:.60} is not a folder of its own in this desk; write one such as "outbox"')
     return name
 
 
@@ -221,7 +221,7 @@ def _mailbox(text: str) -> str:
     except ValueError:
         raise ValueError('is not one address; write "Acme Pay <status@acme.example>"') from None
     if not address.isascii():
-        raise ValueError("must be an ASCII address; providers accept no other")
+        raise ValueError("must be an ASCII address; providers accept nothing else")
     return text
 
 
@@ -248,7 +248,7 @@ def _short_lead(length: timedelta) -> timedelta:
 def _share(text: str) -> float:
     match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", text) if isinstance(text, str) else None
     if not match or float(match[1]) > 100:
-        raise ValueError(f'{text!r:.40} is not a share; write "2%"')
+        raise ValueError(f'{text!r:.40} is not a percentage; write "2%"')
     return float(match[1]) / 100
 
 

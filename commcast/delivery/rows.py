@@ -390,8 +390,8 @@ def _gone(audience: str, notice: Notice) -> Fault:
         CONFIG_NAME,
         0,
         0,
-        f"audience {audience} was told of {notice.incident} and is gone: its readers would not learn the end",
-        f"put [audiences.{audience}] back until the end is told",
+        f"audience {audience} was told about {notice.incident} and is gone: its readers would miss the end",
+        f"put [audiences.{audience}] back until they are told",
     )
 
 

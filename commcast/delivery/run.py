@@ -247,7 +247,7 @@ class BroadcastRun:
         if (until := turn.closed_until) and turn.next_try and self._limiter.outlasts_us(until):
             # A person at the shell does not wait that long.
             at = f"{until.astimezone(self.zone):%H:%M:%S %Z}"
-            words = f"it is not to be tried before {at} (commcast resume lifts that)"
+            words = f"no retry before {at} (commcast resume lifts that)"
             self._breaker.down = self._breaker.down or words
         return turn
 
@@ -297,7 +297,7 @@ class BroadcastRun:
                 made.append(Delivery(claim.delivery, self._words.message(claim, now)))
             except Exception as error:  # whatever it is, nothing of it has left
                 self._broken = self._broken or error
-                self._answer(Outcome(claim.delivery, OutcomeKind.NOT_TAKEN, "could not be composed"))
+                self._answer(Outcome(claim.delivery, OutcomeKind.NOT_TAKEN, "could not be rendered"))
         # An adapter with one reader per request spreads any number over its connections by itself.
         one_request = self.adapter.batch_size > 1 or turn.slots
         size = self.adapter.batch_size if one_request else max(len(made), 1)

@@ -144,7 +144,7 @@ def stopping_on_interrupt(ledger: Ledger, incident: str, clock: Callable[[], dat
         with ledger.write() as connection:
             stop_incident(connection, incident, "Ctrl-C", clock())
         raise Interrupted(
-            f"Interrupted; {incident} is stopped. commcast resume {incident} goes on with it.",
+            f"Interrupted; {incident} is stopped. Continue with: commcast resume {incident}",
             ExitCode.INTERRUPTED,
         ) from None
 

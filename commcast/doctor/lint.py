@@ -43,7 +43,7 @@ from commcast.recipients.formats import SUFFIXES, check_list
 from commcast.recipients.lists import open_recipients
 from commcast.rendering.moments import moments_on
 from commcast.rendering.render import word_warnings
-from commcast.rendering.templates import LANGUAGE, USER, shipped_templates
+from commcast.rendering.templates import LANGUAGE, LARGEST_TEMPLATE, USER, shipped_templates
 
 
 @dataclass
@@ -93,7 +93,7 @@ def find_faults(folder: Path, files: list[Path], now: datetime, *, fix: bool = F
                 _compare(config, incident, ledger, findings, fix=fix)
         with findings.noting():
             if not files:
-                findings.warnings.extend(unread_files(config))
+                findings.warnings.extend([*unread_files(config), *markdown_slips(config)])
                 findings.checked["presets"] += len(list_presets(config))
         lists = {name: _read_list(config, name, findings) for name in config.audiences}
         check_words(config, incidents, lists, findings)
@@ -126,7 +126,7 @@ def reading_ledger(config: Config, findings: Findings) -> Iterator[Connection | 
             if copy := stack.enter_context(open_copy(ledger_path(config.folder), config.desk)):
                 connection = stack.enter_context(copy.read())
         except LedgerError as error:
-            findings.warnings.append(Fault("", 0, 0, f"sent words cannot be compared: {error}"))
+            findings.warnings.append(Fault("", 0, 0, f"files cannot be compared with what was sent: {error}"))
         yield connection
 
 
@@ -224,6 +224,39 @@ def _meant_template(file: Path, config: Config) -> str:
     near = get_close_matches(name, sorted(known), 1)
     meant = "/".join(["templates", *folders, near[0]]) if near and not wrong else ""
     return f"did you mean {meant}?" if meant else "include it in a template, or move it elsewhere"
+
+
+# What looks like Markdown and is not, or the other way round (CommonMark 0.31).
+_SLIPS = (
+    (
+        re.compile(r"""\{\{[^{}]*["'][^"'{}]*(?:\*\*|\]\()"""),
+        "Markdown inside {{ }} is printed as it is",
+        "move it outside",
+    ),
+    (
+        re.compile(r"^ {0,3}\d{2,9}[.)] +\S"),
+        "a line that begins like this becomes a numbered list",
+        "write 22\\. instead of 22.",
+    ),
+    (re.compile(r"\w\*\w[^*]*\*\w"), "these stars are read as italics and vanish", "write \\*"),
+    (
+        re.compile(r"<(?!https?:|mailto:)[a-zA-Z/][^>]*>"),
+        "HTML is switched off, so readers see it as it is",
+        "write Markdown",
+    ),
+)
+
+
+def markdown_slips(config: Config) -> Iterator[Fault]:
+    """Yield a warning for each line of a desk's own emails that Markdown reads otherwise than it looks."""
+    for path in sorted((config.folder / "templates").rglob("*.md.j2")):
+        name = path.relative_to(config.folder).as_posix()
+        text = read_text_file(path, folder=config.folder, name=name, largest=LARGEST_TEMPLATE)
+        for number, line in enumerate(text.split("\n"), 1):
+            plain = re.sub(r"\{[%#].*?[%#]\}", "", line)
+            for slip, what, remedy in _SLIPS:
+                if slip.search(plain) and not plain.startswith("Subject:"):
+                    yield Fault(name, number, 0, what, remedy)
 
 
 @dataclass

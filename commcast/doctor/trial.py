@@ -45,15 +45,16 @@ _OPTIONAL: dict[str, Any] = {
     "offer": "One month free, if they ask.",
 }
 _NOTHING: dict[str, Any] = dict.fromkeys(_OPTIONAL)
+_SAID = (_OPTIONAL, {**_OPTIONAL, "nothing_new": None}, _NOTHING)  # a progress note hides its status
 
 
 def made_up_stories(config: Config) -> dict[str, list[tuple[Incident, Occasion]]]:
-    """Return by moment some incidents that came to it: one that says all, one that says the least."""
+    """Return by moment some incidents that came to it: the first say all, the last the least."""
     found: dict[str, list[tuple[Incident, Occasion]]] = {}
     now = datetime(2027, 1, 1, tzinfo=UTC)
     for path in sorted(Path(__file__).with_name("made_up").glob("*.yaml")):
         incident = parse_incident(path.read_text("utf-8"), path.name, config, now)
-        for each, said in product(incident.updates, (_OPTIONAL, _NOTHING)):
+        for each, said in product(incident.updates, _SAID):
             updates = (*incident.updates[: each.number - 1], each.model_copy(update=said))
             made = incident.model_copy(update={"updates": updates})
             for occasion in _occasions(made.latest):

@@ -45,7 +45,7 @@ def create_file(config: Config, incident_id: str, text: str) -> Path:
         try:
             os.link(written, path)  # unlike a rename, a link never replaces what is there
         except FileExistsError:
-            raise InputError.of(name, "file exists", "use another id, or write an update") from None
+            raise InputError.of(name, "file exists", "use another id, or post an update") from None
         sync_folder(folder)
     return path
 
@@ -59,7 +59,7 @@ def append_update(path: Path, entry: Mapping[str, Any], *, seen: str | None = No
 
     def added(text: str, name: str) -> str:
         if seen is not None and text != seen:
-            raise InputError.of(name, "was changed by somebody meanwhile", "check it, then run this again")
+            raise InputError.of(name, "was changed by someone else meanwhile", "check it, then try again")
         return with_update(text, name, entry)
 
     _edit(path, added)
@@ -232,7 +232,7 @@ def _incidents_folder(config: Config) -> Path:
     with _telling("incidents"):
         folder.mkdir(exist_ok=True)
         if not folder.resolve(strict=True).is_relative_to(config.folder.resolve(strict=True)):
-            raise InputError.of("incidents", "leads out of the desk's folder", "make it a plain folder there")
+            raise InputError.of("incidents", "points outside the desk's folder", "make it a folder there")
     return folder
 
 

@@ -168,7 +168,7 @@ def _incident_files(config: Config) -> list[str]:
     folder = config.folder / INCIDENTS_FOLDER
     try:
         if not folder.resolve(strict=True).is_relative_to(config.folder.resolve(strict=True)):
-            raise _unfit("leads out of the desk's folder", "make it a plain folder there")
+            raise _unfit("points outside the desk's folder", "make it a folder there")
         found = sorted(os.listdir(folder))  # noqa: PTH208 - a thousand Paths cost more than reading the files
     except FileNotFoundError:
         raise _unfit("is missing", f"create it: mkdir {folder}") from None

@@ -47,7 +47,7 @@ _NOT_YET = frozenset(("dedupe_key",))
 def _sentence(text: str) -> str:
     found = FORBIDDEN.search(text) or re.search("\r", text)
     if found:
-        raise ValueError(f"has the control character {named(found[0])}; write plain text")
+        raise ValueError(f"contains the control character {named(found[0])}; write plain text")
     if not text.strip():
         raise ValueError("is empty; write it, or remove the line")
     return text.strip()
@@ -146,9 +146,9 @@ Translation = create_model(
 class _Shared(_Entry):
     """What may be at the top of the file and may be changed by an update."""
 
-    affected: Names | None = Field(None, description="Components of commcast.toml that are affected")
-    audiences: Names | None = Field(None, description="Who is told; left out, commcast.toml decides")
-    owner: Name | None = Field(None, description="The person of commcast.toml who leads")
+    affected: Names | None = Field(None, description="Affected components, by their names in commcast.toml")
+    audiences: Names | None = Field(None, description="Who is told; default: commcast.toml decides")
+    owner: Name | None = Field(None, description="The person in commcast.toml who leads")
     backup: Name | None = Field(None, description="Who is alerted if the owner does not answer")
     window: WindowWritten | None = None
     merged_into: Name | None = Field(None, description="The id of the incident that continues instead")
@@ -162,7 +162,7 @@ class UpdateEntry(_Shared):
     status: Status | None = None
     severity: SeverityWritten | None = None
     issue: Sentence | None = Field(None, description="What readers see, in their words")
-    resolution: Sentence | None = Field(None, description="What is being done, or may be")
+    resolution: Sentence | None = Field(None, description="What is being done about it")
     timeframe: OneLine | None = Field(None, description="unknown | 30m | 1h to 2h | by 14:00")
     confidence: Confidence | None = Field(None, description="How reliable the timeframe is")
     scope: Sentence | None = Field(None, description="Who and what is affected; unknown: nobody knows yet")
@@ -185,11 +185,11 @@ class UpdateEntry(_Shared):
     translations: dict[Locale, Translation | None] | None = Field(
         None, description="Sentences in other languages: {de: {issue: …}}"
     )
-    ended: Moment | None = Field(None, description="When it was over; left out: `at`")
+    ended: Moment | None = Field(None, description="When it was over; default: `at`")
     cause: Sentence | None = Field(None, description="What caused it, for the public")
     fixed: Sentence | None = Field(None, description="What fixed it")
     remains: Sentence | None = Field(None, description="What readers may still notice")
-    if_it_persists: Sentence | None = Field(None, description="What to do if it is not over for a reader")
+    if_it_persists: Sentence | None = Field(None, description="What readers do if they still have problems")
     change: Sentence | None = Field(
         None, description="What you are changing so that it does not happen again"
     )
@@ -220,9 +220,9 @@ class IncidentFile(_File):
     """An incident or a maintenance in one file; its updates are a dated, append-only list."""
 
     id: Annotated[str, Field(pattern=f"^{ID_PATTERN}$")] | None = Field(
-        None, description="Short enough to say on the phone; left out: the file's name"
+        None, description="Short enough to say on the phone; default: the file's name"
     )
-    started: Moment | None = Field(None, description="When it began; left out: the first update's `at`")
+    started: Moment | None = Field(None, description="When it began; default: the first update's `at`")
     postmortem: Annotated[Sentence, AfterValidator(_link_or_words)] | None = Field(
         None, description="After the end: the review itself, or where it is, or when it will be there"
     )

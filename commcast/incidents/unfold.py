@@ -401,7 +401,7 @@ class Unfolding:
         if entry.next_update is None:
             return None
         if status in END_STATUSES:
-            self._fault((*loc, "next_update"), f"no update follows {status}", "remove the line")
+            self._fault((*loc, "next_update"), f"no update can follow {status}", "remove the line")
             return None
         return self._attempt((*loc, "next_update"), parse_promise, entry.next_update, at, self.zone)
 

@@ -243,7 +243,7 @@ class _Builder:
             self._scalar(event, ())
             key = FORBIDDEN.sub("?", event.value)
             if key in data:
-                self._fault(event, f"{key!r:.60} is here twice", "keep one of them")
+                self._fault(event, f"{key!r:.60} appears twice", "keep one of them")
             data[key] = self._node(next(self.events), (*loc, key), event, flow)
         raise _Stop
 

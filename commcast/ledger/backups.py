@@ -110,7 +110,7 @@ def doubt(path: Path, marks: Iterable[BackupMark], name: str, generation: int) -
             continue
         return (
             f"{path}: {what}. Readers told since then are not in it and would be told again: put the newest "
-            "one back; or adopt this one, and all waiting messages count as possibly sent, with: "
+            "one back; or adopt this one (all waiting messages then count as possibly sent) with: "
             "commcast doctor --adopt-ledger"
         )
     return ""

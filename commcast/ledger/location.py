@@ -47,7 +47,7 @@ def gone_meanwhile(path: Path) -> FailedDisk:
     """Return the error for a ledger that somebody took away while it was open."""
     return FailedDisk(
         f"{path}: was deleted, moved or replaced while it was in use. What was sent since then is not on "
-        "record, and nothing more is sent. Put it back as it was; or restore a backup, and: commcast doctor "
+        "record, and nothing more is sent. Put it back; or restore a backup, then: commcast doctor "
         "--adopt-ledger"
     )
 
@@ -97,7 +97,7 @@ def _trouble(at: Path, name: str, said: str, *, is_copy: bool) -> str:
 
 
 def _failed(how: str) -> str:
-    stands = ": a yes may stand all the same, and then the next tick sends it" if "FSYNC" in how else ""
+    stands = ": your yes may have been recorded; if so, the next tick sends it" if "FSYNC" in how else ""
     return f"reading or writing failed ({how}){stands}; check the disk first, then run the same command again"
 
 

@@ -144,12 +144,12 @@ def _why_unfit(now: datetime) -> ColumnElement[str]:
         (and_(d.state == State.REJECTED, d.doubted == 1), "an earlier copy may have arrived"),
         (d.composition.is_(None), "its words were never made"),
         (opted_out.exists(), case((d.state == State.REJECTED, "suppressed"), else_="opted out")),
-        (overtaken(State.ACCEPTED, State.UNKNOWN).exists(), "newer words have gone to them"),
-        (overtaken(*WAITING, State.CLAIMED).exists(), "newer words are on the way to them"),
+        (overtaken(State.ACCEPTED, State.UNKNOWN).exists(), "a newer update has gone to them"),
+        (overtaken(*WAITING, State.CLAIMED).exists(), "a newer update is on its way to them"),
         (over.exists(), "it is over by now"),
         (
             and_(d.expires_at <= now, ~and_(d.state == State.REJECTED, IS_WRITTEN_ANEW)),
-            "the promise in these words has passed",
+            "the promise in this message has passed",
         ),
         else_="",
     )

@@ -320,8 +320,8 @@ def _doubt(ledger: Ledger, marks: Sequence[BackupMark], *, lost: bool) -> str:
 def _lost(path: Path) -> str:
     return (
         f"{path}: its log (ledger.db-wal) is damaged or missing, and with it the latest records. Readers "
-        "told then would be told again: put an intact one back; or adopt this one, and all waiting messages "
-        "count as possibly sent, with: commcast doctor --adopt-ledger"
+        "told then would be told again: put an intact one back; or adopt this one (all waiting "
+        "messages then count as possibly sent) with: commcast doctor --adopt-ledger"
     )
 
 
@@ -370,7 +370,7 @@ def _make(made: Path, path: Path, desk: str, record: Callable[[Connection, str],
         engine.dispose()
         os.link(made, path)
     except FileExistsError:
-        raise LedgerError(f"{path}: there is a ledger already; nothing was changed") from None
+        raise LedgerError(f"{path}: a ledger already exists; nothing was changed") from None
     finally:
         engine.dispose()
         for left in path.parent.glob(made.name + "*"):

@@ -100,7 +100,7 @@ def changed(
     for number, release in sorted(releases.items()):
         if number > len(incident.updates):
             what = f"update {number} was released and is no longer in the file"
-            remedy = "put it back as it was; say what is wrong in a new update"
+            remedy = "put it back; if something in it was wrong, say so in a new update"
             faults.append(Fault(incident.path, 0, 0, what, remedy))
             continue
         update = incident.update(number)
@@ -108,7 +108,7 @@ def changed(
             what = f"update {number} was released and has changed since"
             what += _how_it_was(facts_of(number) if facts_of else {}, facts(incident, update))
             command = f'commcast correct {incident.id} --wrong "…" --right "…"'
-            remedy = f"put it back as it was; right what was wrong with: {command}"
+            remedy = f"put it back; to correct what was sent: {command}"
             faults.append(Fault(incident.path, update.line, 0, what, remedy))
     return faults
 
@@ -120,7 +120,7 @@ def _how_it_was(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     for part, key in keys:
         if key in was.get(part, {}) and was[part][key] != now[part][key]:
             before, after = _short(was[part][key]), _short(now[part][key])
-            return f": {key} was {before}; now {after}" if before != after else f": {key} is another"
+            return f": {key} was {before}; now {after}" if before != after else f": {key} differs"
     return " (its own words, or the title, started or an earlier update that it carries forward)"
 
 

@@ -68,11 +68,11 @@ def measure(text: str) -> SmsSize:
     Raises ValueError for the escape character and for half a surrogate pair, which no provider accepts.
     """
     if _ESCAPE in text:
-        raise ValueError("holds the escape character U+001B; remove it")
+        raise ValueError("contains the escape character U+001B; remove it")
     try:
         text.encode("utf-16-le")
     except UnicodeEncodeError:
-        raise ValueError("holds half a character (a lone surrogate); write the character again") from None
+        raise ValueError("contains half a character (a lone surrogate); write the character again") from None
     forced_by = next((char for char in text if char not in _BASIC and char not in _EXTENSION), "")
     encoding = UCS2 if forced_by else GSM
     widths = [2 if (char > "\uffff" if forced_by else char in _EXTENSION) else 1 for char in text]

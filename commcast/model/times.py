@@ -244,7 +244,7 @@ def _local(text: str, day: str, clock: str) -> datetime:
         clock_time = time(int(hour), int(minute), int(second), int(fraction.ljust(6, "0")))
         return datetime.combine(date(year, month, of_month), clock_time)
     except ValueError:
-        raise ValueError(f"{text} is not a moment that exists; check day, hour and minute") from None
+        raise ValueError(f"{text} does not exist; check day, hour and minute") from None
 
 
 def _offset(text: str, offset: str) -> tzinfo:

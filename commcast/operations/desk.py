@@ -376,9 +376,9 @@ def renamed_faults(connection: Connection, incident: Incident, present: Iterable
             incident.path,
             1,
             1,
-            f"these updates were released as incident {earlier!r}, whose file is gone: a renamed file would "
-            "tell everybody again",
-            f"give the file its old name back, or write in it: id: {earlier}",
+            f"these updates were released as incident {earlier!r}, whose file is gone: under a new name "
+            "they would go to everyone again",
+            f"give the file its old name back, or add to it: id: {earlier}",
         )
         for earlier in sorted(known - set(present) - {incident.id})
     ]

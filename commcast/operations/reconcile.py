@@ -39,7 +39,7 @@ ERASED = "erased: there is no address to ask about"
 _SEEN = {
     Seen.TAKEN: (State.ACCEPTED, "found at {by}"),
     Seen.REFUSED: (State.REJECTED, "{by} has it, and did not deliver it"),
-    Seen.FOREIGN: (State.UNKNOWN, "{by} has other messages to them, none with our words"),
+    Seen.FOREIGN: (State.UNKNOWN, "{by} has other messages to them, none with our text"),
     Seen.NOTHING: (State.UNKNOWN, f"{{by}} {NOT_LISTED}"),
     Seen.CANNOT: (State.UNKNOWN, "{by} cannot tell"),
 }

@@ -78,14 +78,14 @@ def _run(command: Sequence[str], document: str, folder: Path, environ: Mapping[s
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False, f"{command[0]} took longer than {LONGEST_CALL:.0f} seconds and was ended"
+        return False, f"{command[0]} took longer than {LONGEST_CALL:.0f} seconds and was stopped"
     except OSError as error:
         return False, f"{command[0]} cannot be run: {error.strerror}"
     if done.returncode == 0:
         return True, ""
     complaint = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
     said = f": {masked(complaint[0])[:LONGEST_DETAIL]}" if complaint else ""
-    return False, f"{command[0]} ended with {done.returncode}{said}"
+    return False, f"{command[0]} exited with {done.returncode}{said}"
 
 
 AUDIENCE = "_nudge"  # no audience of a desk can have this name
@@ -192,7 +192,7 @@ class Nudger:
             detail = "nobody can be reached"
             end_call(connection, incident.id, nudge.id, is_accepted=False, detail=detail, now=self.desk.now)
         named = " and ".join(each.name for each in people)
-        why = f"no address of {named} can be used" if named else "commcast.toml names no [people]"
+        why = f"no usable address for {named}" if named else "commcast.toml has no [people]"
         done.unreached = (
             f"{headline(self.desk.config, nudge, self.desk.now)}, and {why}; see: commcast doctor"
         )

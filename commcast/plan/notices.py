@@ -121,7 +121,7 @@ class Notice:
 class Due:
     """One line of the plan: a notice, whether it is due now, and why or why not.
 
-    `from_` is when it is sent automatically unless somebody writes first; None if it never is.
+    `from_` is when it is sent automatically unless somebody posts first; None if it never is.
     """
 
     notice: Notice

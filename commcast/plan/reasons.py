@@ -7,14 +7,14 @@ from __future__ import annotations
 
 # Why a notice is due on a channel, or not.
 UPDATE_OWED = "update {number}, {events}"
-UPDATE_TOLD_ELSEWHERE = "told elsewhere, before this ledger"
+UPDATE_TOLD_ELSEWHERE = "sent elsewhere, before this ledger existed"
 ALREADY_SENT = "already sent"
 HELD_FOR_THE_NIGHT = "quiet hours hold back {held} of {number} until they end"
 UPDATE_TO_NEWCOMERS = "update {number}, to readers who joined late"
 UPDATE_NOT_TEXTED = "routine updates do not go by SMS"
 UPDATE_STALE = "its own promise has passed; send it anyway with --late"
-NOBODY_WROTE = "nobody wrote before the promise"
-HOLD_LATER = "is sent automatically from {time} unless somebody writes first"
+NOBODY_WROTE = "nobody posted before the promised time"
+HOLD_LATER = "is sent automatically from {time} unless somebody posts first"
 LEFT_TO_NUDGE = "no holding statement, only a nudge (commcast.toml, [silence])"
 TEXT_OWED = "the text promised by {promise}, with the facts of update {number}"
 TEXT_HOLDS = "the text promised by {promise}: nothing is new since update {number}"
@@ -25,7 +25,7 @@ REMINDER_NOT_TEXTED = "reminders do not go by SMS"
 REMINDER_TOO_LATE = "quiet hours last until it would be too late for this reminder"
 
 REVIEW_OWED = "the review, to readers who were told the end"
-REVIEW_WAITS = "the review is waiting for a yes: commcast send {incident}"
+REVIEW_WAITS = "the review is waiting to be released: commcast send {incident}"
 CHECK_IN_OWED = "check-in, on the working day after the end"
 CHECK_IN_LATER = "check-in, from {time}"
 
@@ -49,4 +49,4 @@ HELD_BACK = "held back: as many messages as one address gets in an hour"
 # Why a message is sent later.
 UNTIL_MORNING = "until 09:00 of their next working day"
 QUIET_HOURS = "quiet hours"
-AFTER_LEAD = "after those who hear first"
+AFTER_LEAD = "after those who are told first"

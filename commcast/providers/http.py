@@ -54,8 +54,8 @@ class NoAnswer(StrEnum):
     HANDSHAKE = "no TLS connection"
     LOST = "the connection broke"
     SILENCE = "no answer in time"  # the deadline for the whole request passed
-    ENDLESS = "it has said more than is read at once"  # see Connections.room
-    GARBAGE = "the answer makes no sense"  # it is not HTTP, or longer than LONGEST_BODY
+    ENDLESS = "the answer is too long"  # see Connections.room
+    GARBAGE = "the answer is invalid"  # it is not HTTP, or longer than LONGEST_BODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +149,10 @@ def table(provider: str, *own: Rule) -> tuple[Rule, ...]:
     """
     return (
         Rule(r"\d+ taken", OutcomeKind.ACCEPTED, _ONE, ""),
-        Rule("407.*", _NOT_TAKEN, _ACCOUNT, "the proxy wants a login"),
+        Rule("407.*", _NOT_TAKEN, _ACCOUNT, "the proxy requires a login"),
         Rule("408.*", _UNKNOWN, _ONE, "the server says it stopped waiting for a request that was sent"),
-        Rule("425.*", _NOT_TAKEN, _PROVIDER, "the server did not start on the request"),
-        Rule("429.*", _NOT_TAKEN, _PROVIDER, f"{provider} takes no more requests now"),
+        Rule("425.*", _NOT_TAKEN, _PROVIDER, "the server did not start processing the request"),
+        Rule("429.*", _NOT_TAKEN, _PROVIDER, f"{provider} accepts no more requests for now"),
         *own,
         Rule(r"2\d\d.*", _UNKNOWN, _ONE, f"the request was sent, but the answer is not {provider}'s"),
         Rule(r"3\d\d.*", _NOT_TAKEN, _ACCOUNT, "redirected, which is not followed: check base_url"),
@@ -172,7 +172,7 @@ def outcome_of(
     """Return what an answer, whole or not, means for one delivery."""
     if answer.trouble is not None:
         if answer.sent:
-            return Outcome(delivery, _UNKNOWN, f"the request was sent, its answer was lost: {answer.trouble}")
+            return Outcome(delivery, _UNKNOWN, f"the request was sent; its answer was lost: {answer.trouble}")
         blame = _ACCOUNT if answer.trouble is NoAnswer.CERTIFICATE else _PROVIDER
         return Outcome(delivery, _NOT_TAKEN, f"nothing was sent: {answer.trouble}", blame=blame)
     rule = rule_for(said, rules)
@@ -237,7 +237,7 @@ def list_in(found: object, provider: str) -> list[Any]:
 
 def nonsense(provider: str) -> TryAgain:
     """Return the error for a good answer that cannot be read."""
-    return TryAgain(f"{provider}'s answer makes no sense; nothing was learned from it")
+    return TryAgain(f"{provider}'s answer is invalid and was ignored")
 
 
 def secret_faults(

@@ -234,7 +234,7 @@ def _check_phone_shape(text: str, region: str) -> None:
     if _SPREADSHEET.fullmatch(text):
         raise ValueError("was rewritten by a spreadsheet; format its column as text and export again")
     if len(text) > _LONGEST_PHONE or not _PHONE_SHAPE.fullmatch(text):
-        raise ValueError("has more than digits, spaces, ()/.-; write +, country code, number, no extension")
+        raise ValueError("may hold only digits, spaces, ()/.-; write +, country code, number, no extension")
     if not text.startswith("+") and not region:
         raise ValueError("has no country code; add it (+49…), or set region under [channels.sms]")
     if text.lstrip("( ")[:1] not in "+0" and phonenumbers.ndd_prefix_for_region(region, True) == "0":

@@ -111,7 +111,7 @@ class CellTable:
         for index, column in enumerate(columns[:_MOST_COLUMNS]):
             what, remedy = column_problem(column) if column else ("", "")
             if column and column in columns[:index]:
-                what, remedy = f"column {column} is there twice", "remove or rename one of them"
+                what, remedy = f"column {column} appears twice", "remove or rename one of them"
             if what:
                 faults.append((places[index], what, remedy))
         if not faults and not {"email", "phone"} & set(columns):
@@ -248,7 +248,7 @@ ListFormat = CellTable | JsonLines
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise Broken(1, "a key is there twice", "remove one of them")
+        raise Broken(1, "a key appears twice", "remove one of them")
     if len(found) > _MOST_COLUMNS:
         raise Broken(1, f"more than {_MOST_COLUMNS} keys", "keep those that templates use")
     return found

@@ -83,13 +83,13 @@ def column_problem(column: str) -> tuple[str, str]:
     if column in CORE_COLUMNS:
         return "", ""
     if "@" in column:
-        return "an address in place of a column's name", "start with a line such as email,name"
+        return "an address instead of a column name", "start with a line such as email,name"
     if not _COLUMN.fullmatch(column):
         if "|" in column:
             return "columns separated by |", "separate them by a comma, a semicolon or a tab"
         return f"{column[:40]!a} is not a column name", _better(column)
     if column in _TAKEN:
-        return f"{column} has another meaning in templates", "rename the column"
+        return f"{column} is a reserved name in templates", "rename the column"
     if near := _near(column, CORE_COLUMNS):
         return f"unknown column {column}", f"did you mean {near[0]}? if not, rename it"
     return "", ""

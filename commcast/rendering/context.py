@@ -31,6 +31,7 @@ from commcast.rendering.calendars import calendar_of
 Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
 _LOOKS_BETTER = END_STATUSES | {Status.MONITORING, Status.VERIFYING}
+_UNDER_WAY = frozenset({Status.IN_PROGRESS, Status.EXTENDED, Status.VERIFYING, Status.COMPLETED})
 _PLANS = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
 
 
@@ -235,6 +236,8 @@ def build_context(
             "first": first,
         },
         "next_update_by": show(next_update_by if is_promised else None),
+        "promised_at_start": is_promised and _is_at_start(update, next_update_by, now),
+        "sent": show(now),
         "next_word": word.value if word else None,
         "calendar": calendar_of(config, incident, update, title, words) if with_calendar else None,
         **_occasion_facts(config, incident, update, occasion, show),
@@ -323,7 +326,7 @@ def _update(incident: Incident, update: Update, occasion: Occasion, view: View, 
         "number": update.number,
         "status": update.status.value,
         "scope_unknown": update.scope == LITERAL["scope"],
-        "nothing_to_do": update.action == LITERAL["action"],
+        "nothing_to_do": update.action == LITERAL["action"] and not _is_advice_for_before(incident, update),
         "link": update.link,
         "urgent": update.urgent,
         "offer": update.offer_for(view),
@@ -332,6 +335,7 @@ def _update(incident: Incident, update: Update, occasion: Occasion, view: View, 
         "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
         "ended": show(update.ended),
         "duration": _duration(incident, update, show),
+        "in_parts": bool(over_since(incident.updates[: update.number])[1]),
         "window": _window(_planned(incident, update), now, show),
     }
 
@@ -354,6 +358,7 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
     return {
         "earlier_timeframe": _earlier_timeframe(update, previous, now, show),
         "severity_changed": severity,
+        "estimate_moved": _moved(update, previous),
         "expected": _expected(update, previous, now, show),
         "previous_window": window,
     }
@@ -364,8 +369,25 @@ def _words(
 ) -> dict[str, str | None]:
     """Return the update's sentences for an audience, in its language as far as they are translated."""
     words, _ = translated(incident, update, audience, _locale(config, language))
+    if _is_advice_for_before(incident, update):
+        words["action"] = None
     # Values that are no sentences: templates ask for scope_unknown and nothing_to_do.
     return {key: None if text == LITERAL.get(key) else text for key, text in words.items()}
+
+
+def _is_at_start(update: Update, promised: datetime | None, now: datetime) -> bool:
+    """Return whether what is promised is an update once something planned or expected has started."""
+    start = update.window.start if update.window else update.expected_at
+    is_ahead = update.status in _PLANS or update.status is Status.EXPECTED
+    return is_ahead and start is not None and promised is not None and now < start <= promised
+
+
+def _is_advice_for_before(incident: Incident, update: Update) -> bool:
+    """Return whether `action` was written before the planned work began, and the work has begun."""
+    if update.status not in _UNDER_WAY:
+        return False
+    plans = [each for each in incident.updates[: update.number] if each.status in _PLANS]
+    return bool(plans) and plans[-1].action == update.action
 
 
 def _locale(config: Config, language: str) -> str:
@@ -385,16 +407,29 @@ def _told_at_the_end(
     """Return what happened, in the words told while it went on, and what was done.
 
     Once it looks better, `issue` is how it is now, and what is carried forward as `resolution` says what we
-    were about to do.
+    were about to do. At an end, `happened` is told as it was before it was over at first, and `came_back` as
+    it was after that.
     """
-    earlier = reversed(incident.updates[: update.number])
-    before = next((each for each in earlier if each.status not in _LOOKS_BETTER), None)
-    told = _words(config, incident, before, audience, language) if before else words
-    is_new = words["resolution"] != told["resolution"] or before is None
+    problems = [each for each in incident.updates[: update.number] if each.status not in _LOOKS_BETTER]
+    over = next((each.number for each in incident.updates if each.is_end), update.number)
+    first = [each for each in problems if each.number < over] or problems or [update]
+    told = _words(config, incident, first[-1], audience, language)
+    latest = _words(config, incident, (problems or [update])[-1], audience, language)
+    is_other = update.is_end and latest["issue"] != told["issue"]
+    is_new = not problems or words["resolution"] != problems[-1].resolution
     return {
-        "happened": told["issue"],
+        "happened": told["issue"] if update.is_end else latest["issue"],
+        "happened_own": _has_own_words(first[-1] if update.is_end else (problems or [update])[-1], audience),
+        "came_back": latest["issue"] if is_other else None,
+        "told_customers": _words(config, incident, update, "", language)["issue"],
+        "own_words": _has_own_words(update, audience),
         "did": words["fixed"] or (words["resolution"] if is_new and update.is_end else None),
     }
+
+
+def _has_own_words(update: Update, audience: str) -> bool:
+    own = update.words_in_force.get(audience)
+    return bool(own and own.issue)
 
 
 def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:
@@ -411,10 +446,20 @@ def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:
 
 def _earlier_timeframe(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts | None:
     """Return the estimate that this one replaces: no estimate changes unannounced."""
-    if previous is None or update.is_end or previous.window is not None:
+    if previous is None or update.is_end or previous.is_end or previous.window is not None:
         return None
     is_replaced = previous.timeframe.known and previous.timeframe.latest != update.timeframe.latest
     return _timeframe(previous.timeframe, now, show) if is_replaced else None
+
+
+def _moved(update: Update, previous: Update | None) -> str | None:
+    """Return whether the estimate is "later" or "sooner" than the one that readers were told."""
+    if previous is None or update.is_end or previous.is_end or update.window is not None:
+        return None
+    told, now = previous.timeframe.latest, update.timeframe.latest
+    if told is None or now is None or told == now:
+        return None
+    return "later" if told < now else "sooner"
 
 
 def _unchanged_since(incident: Incident, update: Update, knows: int | None, show: _Clock) -> Facts | None:

@@ -14,7 +14,7 @@ _PARAGRAPH = re.compile(r"\n[ \t]*\n|\n(?=[-*] )")
 # Sentences end with one of these; a greeting ends with a comma, and a heading with none.
 _STOPS, _QUOTES = ".!?…。؟", "\"'”’»)"
 _AFTER_A_SENTENCE = re.compile(rf"(?<=[{_STOPS}])\s+|(?<=[{_STOPS}][{_QUOTES}])\s+")
-_LEAD_FROM, _LEAD_TO = 40, 240  # characters: "We are looking into this." alone says nothing
+_LEAD_FROM, _LEAD_TO = 50, 240  # characters: "We told you something wrong." alone says too little
 
 
 class Shape(StrEnum):
@@ -76,7 +76,7 @@ class Telling:
 
     @property
     def lead(self) -> str:
-        """How its text begins: sentences of 40 characters or more together, without greeting and headings."""
+        """How its text begins: sentences of 50 characters or more together, without greeting and headings."""
         found: list[str] = []
         for paragraph in _PARAGRAPH.split(self.text):
             for sentence in _AFTER_A_SENTENCE.split(" ".join(paragraph.lstrip("-*> ").split())):

@@ -333,7 +333,7 @@ def _messages(figures: Figures, clock: Clock) -> ReportTable:
         for (statement, said), told in sorted(alike.items(), key=lambda pair: first[pair[0][0]])
     ]
     rows = tuple((each.at, name_of(each.telling), each.lead, each.to, each.by) for each in found)
-    head = ("At", "What", "How it begins", "To how many", "Next update by")
+    head = ("At", "What", "How it begins", "To how many", "Next by")
     return ReportTable("What was said", head, rows, small=False, said=tuple(found))
 
 

@@ -54,8 +54,10 @@ def told(desk: Path) -> Path:
 def since(desk: Path, before: list[str]) -> tuple[list[str], list[str]]:
     """Return what the mails and the texts say that were handed over since."""
     new = [desk / "outbox" / name for name in outbox(desk) if name not in before]
-    mails = [words(parsed(path)) for path in new if path.suffix == ".eml"]
-    return mails, [path.read_text() for path in new if path.suffix == ".txt"]
+    mails = [parsed(path) for path in new if path.suffix == ".eml"]
+    return [f"{mail['subject']} {words(mail)}" for mail in mails], [
+        path.read_text() for path in new if path.suffix == ".txt"
+    ]
 
 
 def read(desk: Path, ask: Callable[..., Iterable[Any]], *given: str) -> list[Any]:
@@ -71,7 +73,7 @@ def stops(desk: Path) -> list[str]:
 
 LONG = "update --next 26h --because 'They work for 3 hours.'"
 DOWN = "resolve --fixed 'Down for 4 hours.'"
-PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
+PLAIN = "orrect is: “Cards fail.” "  # no stop is doubled
 
 
 @pytest.mark.parametrize(
@@ -79,13 +81,13 @@ PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
     [
         ([card()], "3 hours", "30 minutes", 1, "refused for 30 minutes", "corrects: [1]"),
         # A channel that the wrong words never went by gets no correction.
-        ([card("All fail.", resolution="In 3 hours.")], "3 hours", "1 hour", 0, "In 1 hour", "resolution"),
+        ([card("All fail.", scope="3 hours", action="Wait.")], "3 hours", "1 hour", 0, "1 hour. ", "scope: "),
         # A correction can be corrected.
         ([card(), WRONG], "30 minutes", "40 minutes", 1, "refused for 40 minutes", "corrects: [2]"),
         # An end is corrected for those who heard it.
         ([card(), DOWN], "4 hours", "1 hour", 0, "Down for 1 hour", "fixed: Down for 1 hour."),
-        # A wrong expected end is found by what was typed.
-        ([card("All fail.", timeframe="3h")], "3 hours", "30 minutes", 1, "right is: “by ", "timeframe: by "),
+        # A wrong expected end is found by what was typed; a first text names none.
+        ([card("All fail.", timeframe="3h")], "3 hours", "30 minutes", 0, "fixed by ", "timeframe: by "),
         ([card("Cards fail again.")], "cards fail again", "Cards fail.", 1, PLAIN, "issue: Cards fail.\n"),
         # A wrong number in the title is read right from now on.
         ([card("All fail.", title="Card: 3 hours")], "3 hours", "1 hour", 0, "Card: 1 hour", "corrects: [1]"),
@@ -103,13 +105,13 @@ def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     mails, messages = since(desk, before)
     assert (len(mails), len(messages)) == (6, texts)
     quoted = "by " if "by " in mail else f"{wrong}”".replace("cards", "Cards")  # as it stood
-    assert all(mail in each and f"we said “{quoted}" in each for each in mails), mails[0]
+    assert all(mail in each and f": “{quoted}" in each for each in mails), mails[0]
     assert not any(doubled in each for each in (*mails, *messages) for doubled in ("..", '.".', ".”."))
-    assert not any("no longer stands" in each for each in mails)
+    assert not any("no longer holds" in each for each in mails)
     assert (desk / FILE).read_text().startswith(text)
     added = (desk / FILE).read_text().removeprefix(text)
     assert written in added
-    assert ("resolution" in added) == (written == "resolution"), "what holds nothing wrong is carried forward"
+    assert "resolution" not in added, "what holds nothing wrong is carried forward"
     assert ("The title contains it too" in done.stderr) == (wrong in said[0].partition(" --")[0])
     assert stops(desk) == []
     assert {row.state for row in read(desk, deliveries, "card1")} == {State.ACCEPTED}
@@ -136,7 +138,7 @@ def test_a_wrong_time_is_put_right_below_too(desk: Path, end: str, zone: str) ->
     before = succeed(desk, *said)
     succeed(desk, f"correct card1 --wrong {clock(wrong, here)} --right {clock(right, here)}")
     mails, texts = since(desk, before)
-    assert (len(mails), len(texts)) == (6, 1)
+    assert (len(mails), len(texts)) == (6, int(end == "end")), "a first text names no expected end"
     zones = [here, *(ZoneInfo(name) for name in ("Europe/Berlin", "America/New_York"))]
     for message in (*mails, *texts):
         found = []

@@ -23,8 +23,10 @@ from commcast.config.load import load_config
 from commcast.ledger import location
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import last_tick
-from commcast.model.incident import Status, View
+from commcast.model.incident import Channel, View
+from commcast.rendering.moments import moments_on
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.own_words import write_words
 from tests.support.reader import parsed, words
 from tests.support.terminal import (
     bench_now,
@@ -95,7 +97,7 @@ def test_the_demo_tells_the_whole_story_on_a_screen_of_eighty_columns_and_runs_t
     assert max(map(len, told.splitlines())) <= 80
     for moment in ("10:05", "10:24", "10:43", "11:02", "11:30"):
         assert f"\n{moment}  " in told
-    once = ("Impact: EU card revenue is down about 40%", "case 88123).\n", "customers, SMS")
+    once = ("EU card revenue is down about 40%", "case 88123).\n", "customers, SMS")
     assert [told.count(each) for each in once] == [1, 1, 2]
     assert missing("SMS: customers 2 … About four in ten card payments … commcast-demo/outbox", told) == []
     assert "\x1b" not in told
@@ -112,7 +114,7 @@ def test_the_demo_works_on_every_day_also_in_summer_and_replaces_only_a_demo(tmp
     for now in ("2026-11-22T09:00+00:00", "2027-07-04T06:00+00:00", "2026-03-29T12:00+00:00"):
         told = run("demo", "--now", now, "--folder", tmp_path / "demo").stdout
         tick = "11:21  tick: nobody has posted, so a holding statement goes out automatically"
-        assert missing(f"Next update: by 10:25 CE … 40 accepted … {tick}", told) == []
+        assert missing(f"Next update by 10:25 CE … No change since 11:02 … 40 accepted … {tick}", told) == []
     (tmp_path / "thesis.txt").write_text("years of work")
     assert "exists and is not a demo folder" in run("demo", "--folder", tmp_path, expect=2).stderr
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
@@ -175,25 +177,25 @@ def test_faults_of_one_layer_hide_none_of_another(bench: Bench) -> None:
     assert found.count("audiences/customers.csv:1:") == 2
 
 
-@pytest.mark.parametrize("channel", ["email", "sms"])
-def test_every_override_is_tried_on_its_own_status(bench: Bench, channel: str) -> None:
-    """No incident has that status, and some facts are not always there."""
+@pytest.mark.parametrize(("channel", "ending"), [(Channel.EMAIL, "md"), (Channel.SMS, "sms")])
+def test_every_template_of_a_desk_is_tried_on_its_own_moment(
+    bench: Bench, channel: Channel, ending: str
+) -> None:
+    """No incident met that moment, and some facts are not always there."""
     (bench.folder / "incidents" / "pay7.yaml").unlink()
-    folder = bench.folder / "templates" / "customers"
-    folder.mkdir(parents=True)
-    subject = "{% block subject %}x{% endblock %}" if channel == "email" else ""
-    for status in Status:
-        template = folder / f"{status}.{channel}.txt.j2"
-        for text, is_fine in (
-            ("{{ update.fixt }}", False),
-            ("{% if update.because %}{{ update.nope }}{% endif %}x", False),
-            ("{% if not update.because %}{{ update.nope }}{% endif %}x", False),
-            ("{{ update.status }} {{ incident.title }} {{ update.issue }}", True),
-        ):
-            template.write_text(f"{subject}{text}")
-            found = run("lint", folder=bench.folder, expect=0 if is_fine else 2).stdout
-            assert (f"templates/customers/{template.name}:1: " in found) != is_fine
-        template.unlink()
+    names = [f"{moment}.{ending}.j2" for moment in moments_on(channel)]
+    for text, is_fine in (
+        ("{{ update.fixt }}", False),
+        ("{% if update.because %}{{ update.nope }}{% endif %}x", False),
+        ("{% if not update.because %}{{ update.nope }}{% endif %}x", False),
+        ("{{ update.status }} {{ incident.title }} {{ update.issue }}", True),
+    ):
+        write_words(
+            bench.folder, "customers", **{channel: f"Subject: x\n\n{text}" if ending == "md" else text}
+        )
+        found = run("lint", folder=bench.folder, expect=0 if is_fine else 2).stdout
+        faulty = [name for name in names if f"templates/customers/{name}:" in found]
+        assert faulty == ([] if is_fine else names), found
 
 
 def test_what_is_left_out_of_a_list_is_a_warning(bench: Bench) -> None:
@@ -258,6 +260,25 @@ def test_a_file_that_nothing_reads_is_named_with_what_was_perhaps_meant(bench: B
     assert all(any(f"{name}: " in line and said in line for line in warned) for name, said in unread.items())
 
 
+def test_what_markdown_reads_otherwise_than_it_looks_is_named(bench: Bench) -> None:
+    slips = {
+        '{{ "**Late**" if late }}': "is printed as it is",
+        "22. November is the day.": "becomes a numbered list",
+        "5*3*2 of them": "read as italics",
+        "<b>Now</b>": "HTML is switched off",
+    }
+    fine = ["**Late**", "1. One", "*Now*", "<https://acme.example>", "{# <b> #}", "{{ update.issue }}"]
+    path = bench.folder / "templates" / "customers" / "resolved.md.j2"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(["Subject: 5*3*2", *slips, *fine]))
+    warned = [
+        line for line in run("lint", folder=bench.folder, expect=2).stderr.splitlines() if ".md.j2:" in line
+    ]
+    assert len(warned) == len(slips)
+    for number, (line, said) in enumerate(zip(warned, slips.values(), strict=True), 2):
+        assert line.startswith(f"warning: templates/customers/resolved.md.j2:{number}: ") and said in line
+
+
 def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
     for name in ("incidents/pay7.yaml", "templates/customers/resolved.md.j2", "presets/own.yaml"):
         path = bench.folder / name
@@ -266,7 +287,7 @@ def test_a_merge_conflict_is_one_fault_wherever_it_is(bench: Bench) -> None:
         path.write_text("id: pay7\n<<<<<<< HEAD\ntitle: A\n=======\ntitle: B\n>>>>>>> theirs\n")
         found = run("lint", folder=bench.folder, expect=2).stdout.splitlines()
         assert len(found) == 1
-        assert found[0].startswith(f"{name}:2:1: a merge conflict that is not resolved; keep one side, and")
+        assert found[0].startswith(f"{name}:2:1: unresolved merge conflict; keep one side, and")
         path.unlink() if before is None else path.write_text(before)
 
 

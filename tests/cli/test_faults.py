@@ -205,14 +205,14 @@ OF_DRAFT: Damages = {
 }
 OF_TOLD: Damages = {
     "The ledger's file is damaged": (LEDGER, put("")),
-    "The ledger of another desk lies there": ("commcast.toml", change("9f3c", "0d5e")),
-    "Anybody may write to `.commcast`": (".commcast", lambda path: path.chmod(0o777)),
+    "The ledger of another desk is there": ("commcast.toml", change("9f3c", "0d5e")),
+    "Anybody can write to `.commcast`": (".commcast", lambda path: path.chmod(0o777)),
     "A newer commcast wrote the ledger": (LEDGER, of_newer_version),
     "A CI runner has the files and no ledger": (".commcast", shutil.rmtree),
     "The incident's file is broken": (PAY7, put("title: [\n")),
     "A merge conflict is left in the file": (PAY7, put(CONFLICT)),
     "The incident's file is gone": (PAY7, Path.unlink),
-    "Somebody edits words that were sent": (PAY7, change("Some customers", "Few customers")),
+    "Somebody edits an update that was sent": (PAY7, change("Some customers", "Few customers")),
 }
 
 
@@ -330,7 +330,7 @@ def dated_ahead(scene: Scene) -> None:
 
 SCENES: dict[str, Callable[[Scene], object]] = {
     **{when: lambda scene, how=how: scene.provider(*how) for when, how in ANSWERS.items()},  # type: ignore[misc]
-    "The relay stays down until the first word is late": down_for_12_minutes,
+    "The relay stays down until the first message is late": down_for_12_minutes,
     "A fallback takes over": fallback,
     "Everybody is refused": everybody_refused,
     "A key is missing": keyless,
@@ -367,8 +367,8 @@ SCENES: dict[str, Callable[[Scene], object]] = {
     "Your monitor asks whether a promise is broken": lambda scene: scene.begin(25),
     "Nobody can be reached": nobody_reached,
     "cron has stopped": lambda scene: ticked(scene, -12),
-    "An update went while the clock was ahead": lambda scene: scene.begin(-60),
-    "A draft has a time of the future": dated_ahead,
+    "An update was sent while the clock was ahead": lambda scene: scene.begin(-60),
+    "A draft has a time in the future": dated_ahead,
     "Ticks ran while the clock was ahead": lambda scene: ticked(scene, 60),
 }
 

@@ -377,7 +377,7 @@ def test_an_update_spares_what_others_write(ours: Bench, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(verbs, "checked_update", meanwhile)
     result = run("update", "--issue", "MINE", "--yes", folder=ours.folder, expect=2)
-    assert "changed by someone else in the meantime" in result.stderr
+    assert "changed by someone else" in result.stderr
     assert "MINE" not in path.read_text()
 
 

@@ -374,7 +374,7 @@ def test_where_nobody_may_hear_it_again_a_person_has_to_think(bench: Bench) -> N
     with bench.ledger.write() as connection:
         connection.execute(update(schema.delivery).values(expires_at=past))
     said = run(*RESEND, "--yes", folder=bench.folder, expect=5).stderr
-    assert "left out: 5, the promise in these words has passed" in said
+    assert "left out: 5, the promise in this message has passed" in said
     assert "commcast settle pay7 --unknown --as accepted" in said
     nothing_left(bench)
 

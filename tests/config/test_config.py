@@ -91,7 +91,7 @@ REFUSED_BELOW = [
     ("[providers.smtp]\nhost = 'x'\nport = 25\nsecurty = 'tls'\n", "did you mean security?"),
     ("[cadence.1]\nevry = '10m'\n", "cadence.1.evry: is neither a known key nor an audience; did you"),
     ("[send]\nzzz = 1\n", "send.zzz: unknown key; check its spelling: commcast schema config lists all"),
-    *((f"[providers.outbox]\nfolder = '{name}'\n", f"providers.outbox.folder: {name!r} is no folder of its")
+    *((f"[providers.outbox]\nfolder = '{name}'\n", f"providers.outbox.folder: {name!r} is not a folder of")
       for name in (".git/hooks", ".commcast", "../x", "/tmp/x", "a/../../x", "Incidents", "templates/x", "")),
     ("[nudge]\nenv = ['TOKEN=x']\n", "nudge.env.0: is not the name of a variable; write one such as"),
     ("[channels.sms]\nquiet = '9pm-8am'\n", "21:00-08:00"),
@@ -168,7 +168,7 @@ REFUSED_INSTEAD = [
     ),
     ("Acme Pay <status@acme.example>", "", "channels.email.from: is empty; fill it in"),
     ("Acme Pay <status@acme.example>", "Acme <stätus@acme.example>", "must be an ASCII address"),
-    ("[channels.email]", "<<<<<<< HEAD\n[channels.email]\n=======\n>>>>>>> b\n", "toml:5:1: a merge"),
+    ("[channels.email]", "<<<<<<< HEAD\n[channels.email]\n=======\n>>>>>>> b\n", "toml:5:1: unresolved"),
     ("Acme Pay <status@acme.example>", "a@b\\r\\nBcc: x@y.example", "control character"),
 ]  # fmt: skip
 

@@ -486,7 +486,7 @@ def test_a_named_time_is_respected_by_every_process(tmp_path: Path) -> None:
     busy = FakeAdapter(answer=saying(NOT_TAKEN, Blame.PROVIDER, retry_after=600.0), connections=2)
     delivered = send_with(bench, busy)
     assert (len(busy.handed) <= 2, delivered.exit_code(0.02)) == (True, ExitCode.TRY_AGAIN)
-    assert "not to be tried before" in delivered.troubles[0].why
+    assert "no retry before" in delivered.troubles[0].why
     again = FakeAdapter()
     bench.later(minutes=5)
     assert (send_with(bench, again).waiting, again.handed) == (5, [])

@@ -368,8 +368,8 @@ def test_connect_says_hello_to_the_mail_server(doctor: Doctor) -> None:
     STARTTLS | sesame   | certificate.pem | 0    | responds and accepts the login
     STARTTLS | barley   | certificate.pem | 78   | login was refused (535 5.7.8) … check user and COMMCAST_
     STARTTLS | sesame   |                 | 78   | write ca_file = "…"
-    plain    | sesame   |                 | 78   | offers no STARTTLS … security = "tls" with port = 465
-    plain    |          |                 | 78   | offers no STARTTLS … security = "none"
+    plain    | sesame   |                 | 78   | does not offer STARTTLS … security = "tls" with port = 465
+    plain    |          |                 | 78   | does not offer STARTTLS … security = "none"
 """)
 def test_connect_logs_in(doctor: Doctor, server: str, password: str, ca: str, code: str, said: str) -> None:
     doctor.patch.setenv("COMMCAST_SMTP_PASSWORD", password)

@@ -249,7 +249,7 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
             "2:11: severity: must be 1 (worst) to 4, not 'big'; write 1, 2, 3 or 4",
             "3:1: unknown key 'startd'; did you mean 'started'?",
             "4:1: owner: no [people.no] in commcast.toml; add it, or use one of dana, sam",
-            "6:9: at: 2026-02-30T10:05+01:00 is not a moment that exists; check day, hour and minute",
+            "6:9: at: 2026-02-30T10:05+01:00 does not exist; check day, hour and minute",
             f'7:22: ": " inside text without quotes; {QUOTE}',
             "8:5: unknown key 'resoluton'; did you mean 'resolution'?",
             "9:16: timeframe: 2 has no unit; write 2m or 2h",
@@ -278,13 +278,13 @@ REFUSED = [
     (REOPENED + "    ended: 2026-11-21T11:29\n", "17:12: ended is before it was reopened, at 2026-11-21T11"),
 ]  # fmt: skip
 REFUSED_BELOW = [
-    ("    at: 2026-11-21T10:05+01:00\n", "8:5: 'at' is here twice"),
+    ("    at: 2026-11-21T10:05+01:00\n", "8:5: 'at' appears twice"),
     ("  - just words\n  - at: 2026-11-21T10:00+01:00\n", "9:9: at is before the update above it"),
     ("    next_update: 2026-11-21T10:05+01:00\n", "8:18: next_update: 2026-11-21T10:05+01:00 is not after"),
     ("    timeframe: by 2026-11-21 10:00\n", "twice"),
     ("    status: scheduled\n", "8:13: scheduled is not a status of kind incident"),
     ("    status: reopened\n", "8:13: reopened may only follow an end"),
-    (END + "    next_update: 20m\n", "10:18: no update follows resolved"),
+    (END + "    next_update: 20m\n", "10:18: no update can follow resolved"),
     (BACK[len(LEAST) :], "12:5: 'issue' is missing: it is needed again after an end"),
     ("    status: identified\n    resolution: ~\n", "resolution: has no value"),
     (BACK[len(LEAST) :], "12:5: 'resolution' is missing: it is needed again after an end"),
@@ -422,7 +422,7 @@ def test_the_first_hundred_faults_and_then_the_total(desk: Config) -> None:
         read(LEAST + "  - {at: x, status: y}\n" * 120, desk)
     lines = caught.value.lines()
     assert len(lines) == 101
-    assert "faults, 240 in all" in lines[-1]
+    assert "errors, 240 in total" in lines[-1]
 
 
 def test_of_several_exit_codes_the_gravest_counts() -> None:
@@ -458,7 +458,7 @@ def test_broken_and_foreign_files_stop_no_others(tmp_path: Path, monkeypatch: py
         "incidents/a.yaml": "id 'x1' is also used by incidents/b.yaml",
         "incidents/a?[31m?.yaml": "has a control character in its name",
         "incidents/b.yaml": "id 'x1' is also used by incidents/a.yaml",
-        "incidents/far.yaml": "leads out of its folder",
+        "incidents/far.yaml": "points outside its folder",
         "incidents/folder.yaml": "is not a regular file",
         "incidents/old.yml": "is not read under this name",
         "incidents/one.yaml": 'YAML drops the rest of the line after " #"',
@@ -484,7 +484,7 @@ def test_an_empty_folder_is_fine_a_lost_one_a_fault(tmp_path: Path, monkeypatch:
     assert load_incidents(config, NOW).incidents == ()
     folder.rmdir()
     assert "incidents/: is missing; create it: mkdir" in cannot_load()
-    for target, said in (("nowhere", "is missing"), (f"../{tmp_path.name}-elsewhere", "leads out of")):
+    for target, said in (("nowhere", "is missing"), (f"../{tmp_path.name}-elsewhere", "points outside")):
         folder.symlink_to(tmp_path / target)
         assert said in cannot_load()
         folder.unlink()

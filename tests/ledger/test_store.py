@@ -194,7 +194,7 @@ def test_a_new_ledger_is_never_made_over_anything(tmp_path: Path, there: bytes) 
     path = ledger_path(tmp_path)
     path.parent.mkdir(mode=0o700)
     path.write_bytes(there)
-    with pytest.raises(LedgerError, match="there is a ledger already"):
+    with pytest.raises(LedgerError, match="a ledger already exists"):
         create_ledger(path, DESK)
     assert path.read_bytes() == there
     assert [found.name for found in path.parent.iterdir()] == ["ledger.db"]
@@ -436,9 +436,7 @@ def test_a_full_disk_by_other_names(path: Path, monkeypatch: pytest.MonkeyPatch,
     """Below 128 KiB; what is free is asked of the nearest folder that is there."""
     about = "cannot be opened: check the permissions" if "OPEN" in name else "reading or writing failed"
     assert about in trouble(path, name)
-    assert "a yes may stand" not in trouble(path, name) and "a yes may stand" in trouble(
-        path, "SQLITE_IOERR_FSYNC"
-    )
+    assert "your yes may" not in trouble(path, name) and "your yes may" in trouble(path, "SQLITE_IOERR_FSYNC")
     asked: dict[Path, int] = {}
     for free in (128 << 10, (128 << 10) - 1):
         monkeypatch.setattr(location, "free_bytes", lambda at, f=free: asked.setdefault(at, f) and f)

@@ -253,7 +253,7 @@ def test_who_must_not_hear_it_again_is_named_with_the_reason(ledger: Ledger) -> 
     opt_out(ledger, "silent")
     forget(ledger, "erased")
     seen = offered(ledger)
-    unfit = {"silent": "opted out", "": "erased", "by 2": "the promise in these words has passed"}
+    unfit = {"silent": "opted out", "": "erased", "by 2": "the promise in this message has passed"}
     assert {address: each.unfit for address, each in seen.items() if each.unfit} == unfit
     assert seen.keys() == {*unfit, "fit", "late", "by 3"}
     opt_out(ledger, "late")
@@ -273,8 +273,8 @@ def test_newer_words_that_wait_are_told_from_those_that_have_gone(ledger: Ledger
     fill(ledger, "c", number=6)
     assert offered(ledger, Which("pay7", "email"))["a"].unfit == ""
     newer = fill(ledger, "a", number=8)
-    waits = dict.fromkeys((State.HELD, State.PENDING, State.CLAIMED), "newer words are on the way to them")
-    went = dict.fromkeys((State.ACCEPTED, State.UNKNOWN), "newer words have gone to them")
+    waits = dict.fromkeys((State.HELD, State.PENDING, State.CLAIMED), "a newer update is on its way to them")
+    went = dict.fromkeys((State.ACCEPTED, State.UNKNOWN), "a newer update has gone to them")
     for state in State:
         rewrite(ledger, schema.delivery.c.broadcast == newer.id, state=state)
         found = {each.notice: each.unfit for each in ask(ledger, candidates, ALL, NOW)}

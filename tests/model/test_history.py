@@ -74,7 +74,7 @@ def test_a_released_update_that_changed_or_is_gone_is_named_with_its_line() -> N
     now = incident_of(three.update(1), update_of(2, issue="Cards work."))
     faults = changed(now, released(three, 3, 2, 1))
     assert [(one.line, one.what.partition(" was")[0]) for one in faults] == [(7, "update 2"), (0, "update 3")]
-    assert all("put it back as it was" in fault.remedy for fault in faults)
+    assert all("put it back; " in fault.remedy for fault in faults)
 
 
 def test_a_changed_release_says_how_it_was() -> None:

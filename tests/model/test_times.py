@@ -72,8 +72,8 @@ def test_what_people_write_has_one_meaning() -> None:
 REFUSED: list[tuple[Callable[[str], object], str, list[str]]] = [
     (times.parse_duration, "write", ["", "20", "1:30", "-5m", "0m", "20m ago", "soon", "m", "9999d"]),
     (times.parse_duration, "write", ["1" * 50 + "m", "9" * 20 + "h"]),
-    (instant, "not a moment that exists; ", ["2026-02-30T10:00Z", "2026-11-21T25:00Z", "2026-11-21T24:00Z"]),
-    (instant, "not a moment that exists; ", ["2026-11-21T23:59:60Z", "2026-13-01T10:00Z"]),
+    (instant, "does not exist; check day", ["2026-02-30T10:00Z", "2026-11-21T25:00Z", "2026-11-21T24:00Z"]),
+    (instant, "does not exist; check day", ["2026-11-21T23:59:60Z", "2026-13-01T10:00Z"]),
     (instant, "years .*; ", ["99999-01-01T10:00Z", "1999-12-31T23:59Z"]),
     (instant, "offset .*; ", ["2026-11-21T10:00+15:00"]),
     (instant, "not a date and time; ", ["2026-11-21", "21.11.2026 10:05", "2026-11-21T10:05+01:00\n"]),

@@ -78,10 +78,10 @@ def test_the_command_reads_json_and_runs_once_and_never_if_it_was_begun_elsewher
 @cases(r"""
     command                                                | detail
     no-such-command-here                                   | cannot be run: No such file or directory
-    python -c import sys; sys.exit('no line\nto the pager') | ended with 1: to the pager
-    python -c import sys; sys.exit('tok-4711 is bad')      | ended with 1: *** is bad
+    python -c import sys; sys.exit('no line\nto the pager') | exited with 1: to the pager
+    python -c import sys; sys.exit('tok-4711 is bad')      | exited with 1: *** is bad
     python -c pass                                         |
-    python -c import time; time.sleep(60)                  | took longer than 1 seconds and was ended
+    python -c import time; time.sleep(60)                  | took longer than 1 seconds and was stopped
 """)
 def test_what_came_of_it_is_kept(
     tmp_path: Path, command: str, detail: str, monkeypatch: pytest.MonkeyPatch
@@ -118,7 +118,7 @@ def test_a_tick_runs_it_for_a_nudge_and_tells_it_no_secret_that_is_not_named(
 
 @cases("""
     way   | why
-          | and no address of Dana Reyes can be used
+          | and no usable address for Dana Reyes
     pager | the nudge reached nobody: no-such-pager cannot be run: No such file or directory
     owner | the nudge reached nobody: opted out
 """)

@@ -123,7 +123,7 @@ def test_what_is_found_is_settled_and_the_rest_says_why_not(tmp_path: Path) -> N
     assert rows[0].provider_id == f"SM{records.asked[0].delivery}"
     assert rows[1].reason.startswith("twilio has it, and did not deliver it (30006: landline")
     assert len(rows[1].reason) < 200
-    assert rows[2].reason.startswith("twilio has other messages to them, none with our words; at first: ")
+    assert rows[2].reason.startswith("twilio has other messages to them, none with our text; at first: ")
     assert rows[3].reason.startswith("twilio does not list it, looked at twice; at first: ")
     tally = result.tallies[SMS]
     assert (tally.asked, tally.accepted, tally.rejected, tally.unknown.total()) == (4, 1, 1, 2)

@@ -58,7 +58,7 @@ def decided(recipient: Recipient, of: Notice, history: ReaderHistory) -> tuple[s
 TWO = story(S.INVESTIGATING, S.IDENTIFIED)
 MILD = story(S.INVESTIGATING, severities=(3,))
 FIRST, ENDED = (True, "update 1, first"), (True, "update 2, resolved")
-SENT, ELSEWHERE = (False, "already sent"), (False, "told elsewhere, before this ledger")
+SENT, ELSEWHERE = (False, "already sent"), (False, "sent elsewhere, before this ledger existed")
 STALE = (False, "its own promise has passed; send it anyway with --late")
 
 
@@ -405,7 +405,7 @@ WRITTEN_OUT = re.compile(r"""(?:return (?:True|False), |(?:Due|Decision)\([^()"]
 
 def test_the_plan_writes_its_reasons_in_one_place_only_and_the_table_has_each_once() -> None:
     """Another reason is a constant in plan/reasons.py and a row in docs/reasons.md."""
-    assert sorted(documented("Of a notice on a channel", "Of a reader")) == sorted(GIVEN.values())
+    assert sorted(documented("For a notice on a channel", "For a reader")) == sorted(GIVEN.values())
     code = {path.name: path.read_text() for path in PLAN.glob("*.py")}
     assert {name: found for name, text in code.items() if (found := WRITTEN_OUT.findall(text))} == {}
 

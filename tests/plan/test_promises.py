@@ -92,7 +92,7 @@ def test_the_plan_says_when_it_would_go_and_who_is_left_to_the_nudge() -> None:
     found = due(told.incident, told.history, HOLDS, AT + MINUTE)
     (line,) = [each for each in found if each.from_]
     assert not line.is_due
-    assert line.reason == "is sent automatically from 10:22 CET unless somebody writes first"
+    assert line.reason == "is sent automatically from 10:22 CET unless somebody posts first"
     left = [line.reason for line in found if line.notice.audiences == ("board",)]
     assert left == ["no holding statement, only a nudge (commcast.toml, [silence])"]
     told = begun(config_of(silence={"customers": "hold"}))

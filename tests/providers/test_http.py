@@ -373,7 +373,7 @@ def test_without_an_answer(trouble: NoAnswer) -> None:
     lost = {sent: HttpAnswer(trouble=trouble, sent=sent) for sent in (True, False)}
     left, stayed = (ours.outcome_of(7, lost[sent], "0", (), NOW, "") for sent in (True, False))
     assert (left.delivery, left.kind, left.blame) == (7, UNKNOWN, RECIPIENT)
-    assert left.detail == f"the request was sent, its answer was lost: {trouble}"
+    assert left.detail == f"the request was sent; its answer was lost: {trouble}"
     blame = ACCOUNT if trouble is NoAnswer.CERTIFICATE else PROVIDER
     assert stayed == Outcome(7, NOT_TAKEN, f"nothing was sent: {trouble}", blame=blame)
 
@@ -390,10 +390,10 @@ ANY_SERVER: list[tuple[str, OutcomeKind, Blame, str]] = [
         "redirected, which is not followed: check base_url",
     ),
     ("400|402|406|409|410|415|431|451|499", NOT_TAKEN, ACCOUNT, "Acme does not accept such a request"),
-    ("407", NOT_TAKEN, ACCOUNT, "the proxy wants a login"),
+    ("407", NOT_TAKEN, ACCOUNT, "the proxy requires a login"),
     ("408|408 7", UNKNOWN, RECIPIENT, "the server says it stopped waiting for a request that was sent"),
-    ("425", NOT_TAKEN, PROVIDER, "did not start on the request"),
-    ("429|429 7", NOT_TAKEN, PROVIDER, "Acme takes no more requests now"),
+    ("425", NOT_TAKEN, PROVIDER, "did not start processing the request"),
+    ("429|429 7", NOT_TAKEN, PROVIDER, "Acme accepts no more requests for now"),
     ("500|502|503 7|504|599", UNKNOWN, RECIPIENT, "Acme failed after the request was sent"),
     ("101|600|0|x 200", UNKNOWN, RECIPIENT, "no rule covers this answer"),
     ("202 taken", ACCEPTED, RECIPIENT, ""),
@@ -427,7 +427,7 @@ def test_a_doubtful_refusal_ends_no_readers_row() -> None:
     *[(HttpAnswer(status), TryAgain, f"now ({status})") for status in (408, 425, 429, 500, 503)],
     *[(HttpAnswer(trouble=each), TryAgain, f"now ({each})") for each in NoAnswer if "cert" not in each],
     (HttpAnswer(trouble=NoAnswer.CERTIFICATE), Refused, "certificate is not trusted"),
-    *[(HttpAnswer(200, {}, body), TryAgain, "makes no sense") for body in ("", "<html>", "[" * 100_000)],
+    *[(HttpAnswer(200, {}, body), TryAgain, "is invalid") for body in ("", "<html>", "[" * 100_000)],
 ])  # fmt: skip
 def test_a_question_that_is_not_answered(answer: HttpAnswer, raised: type[Exception], words: str) -> None:
     """A refusal needs a person, a failure needs time."""
@@ -439,7 +439,7 @@ def test_a_question_that_is_not_answered(answer: HttpAnswer, raised: type[Except
 def test_a_question_that_is_answered() -> None:
     assert ours.checked(HttpAnswer(200, {}, '{"a": [1]}'), "Twilio", "it", {}, "") == {"a": [1]}
     assert ours.list_in([1], "Twilio") == [1]
-    with pytest.raises(TryAgain, match="Twilio's answer makes no sense"):
+    with pytest.raises(TryAgain, match="Twilio's answer is invalid"):
         ours.list_in({"a": 1}, "Twilio")
 
 

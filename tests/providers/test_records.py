@@ -168,7 +168,7 @@ def test_of_several_copies_the_first_that_was_sent_counts() -> None:
     """Whatever became of another; that there are more is said."""
     failed = sent(1, status="failed", error_code=30007, date_created=ago(seconds=20))
     copies = [failed, *(sent(number, date_created=ago(seconds=age)) for number, age in ((2, 5), (3, 10)))]
-    expected = Sighting(1, Seen.TAKEN, sid(3), "3 messages have our words")
+    expected = Sighting(1, Seen.TAKEN, sid(3), "3 messages have our text")
     assert looked(Twilio(messages=copies), asked()) == {1: expected}
 
 
@@ -335,7 +335,7 @@ TOLD = apis.error(20003, 401, f"{NUMBER} {apis.TOKEN}")
     (http.answer(403, TOLD), Refused, "https://console.twilio.com/"),
     (http.answer(400, TOLD), Refused, "base_url"),
     (http.answer(503, TOLD), TryAgain, "now (503)"),
-    *[(http.answer(200, body), TryAgain, "no sense") for body in ("[]", "{}")],
+    *[(http.answer(200, body), TryAgain, "invalid") for body in ("[]", "{}")],
 ])  # fmt: skip
 def test_what_the_records_cannot_tell(ask: str, handler: Handler, raised: Any, words: str) -> None:
     """A refusal needs a person, a failure time; neither is "nothing is there", and no secret is shown."""
@@ -691,7 +691,7 @@ def test_all_that_a_provider_says_has_a_bound(
         await asyncio.sleep(0.1)
         await http.answer(200, [bounce(next(numbers)) for _ in range(500)])(exchange, writer)
 
-    with pytest.raises(TryAgain, match="said more than is read at once"):
+    with pytest.raises(TryAgain, match="the answer is too long"):
         ask(page, "listed", ["bounces"])
     assert 500 <= next(numbers) < 10_000
 
@@ -725,7 +725,7 @@ def test_scopes_are_names() -> None:
     (http.answer(403), Refused, "the key may not read (its own )?{what}; (give it the scope|use)"),
     (http.answer(404), Refused, "base_url"),
     (http.answer(500, "<html>reader1@private.example"), TryAgain, "500"),
-    *[(http.answer(200, body), TryAgain, "makes no sense") for body in ("7", "{}")],
+    *[(http.answer(200, body), TryAgain, "is invalid") for body in ("7", "{}")],
 ])  # fmt: skip
 def test_refusals(handler: Handler, kind: type[CommcastError], words: str, what: str) -> None:
     """A person has to fix it, or it is tried again; no key and no address is shown."""

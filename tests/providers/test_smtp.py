@@ -144,16 +144,16 @@ CASES: list[Case] = [
     *means(BEFORE, "421 4.3.2|421", NOT_TAKEN, PROVIDER, "closing the connection"),
     *means(BEFORE, "lost", NOT_TAKEN, PROVIDER, "broke before"),
     *means(BEFORE, "silence", NOT_TAKEN, PROVIDER, "did not reply in time"),
-    *means(BEFORE, "garbage|299", NOT_TAKEN, PROVIDER, "makes no sense here"),
+    *means(BEFORE, "garbage|299", NOT_TAKEN, PROVIDER, "is invalid here"),
     *means(S.CONNECT, "unresolved", NOT_TAKEN, PROVIDER, "name has no address"),
     *means(S.CONNECT, "unreachable", NOT_TAKEN, PROVIDER, "cannot be reached"),
     *means([S.CONNECT, S.TLS], "certificate", NOT_TAKEN, ACCOUNT, "certificate is not trusted"),
     *means([S.CONNECT, S.TLS], "handshake", NOT_TAKEN, PROVIDER, "no TLS connection"),
-    *means(S.TLS, "missing", NOT_TAKEN, ACCOUNT, "offers no STARTTLS"),
+    *means(S.TLS, "missing", NOT_TAKEN, ACCOUNT, "does not offer STARTTLS"),
     *means([S.TLS, S.AUTH], "454 4.7.0", NOT_TAKEN, PROVIDER, "refuses service for now"),
     *means([S.CONNECT, S.HELLO], "554 5.7.1|550", NOT_TAKEN, PROVIDER, "refuses service for now"),
     *means(S.AUTH, "535 5.7.8|534", NOT_TAKEN, ACCOUNT, "login was refused"),
-    *means(S.AUTH, "missing", NOT_TAKEN, ACCOUNT, "no login method that we support"),
+    *means(S.AUTH, "missing", NOT_TAKEN, ACCOUNT, "login method that we support"),
     *means(S.MAIL, "550 5.7.1|530 5.7.0|553", NOT_TAKEN, ACCOUNT, "sender was refused"),
     *means(S.MAIL, "451 4.7.1|452 4.3.1", NOT_TAKEN, PROVIDER, "accepts no email for now"),
     *means(S.MAIL, "552 5.3.4|552", NOT_TAKEN, ACCOUNT, "too large, or our quota"),
@@ -188,12 +188,14 @@ CASES: list[Case] = [
     *means(READER, "550 5.7.350|554 5.7.1", NOT_TAKEN, ACCOUNT, "our sender, login or message"),
     *means(READER, "552 5.3.4|554 5.6.0", NOT_TAKEN, ACCOUNT, "our message was refused"),
     # It does not say about whom.
-    *means(READER, "550 5.1.0|553 5.1.2|550 5.1.5|550 5.1.10|550 5.0.0", NOT_TAKEN, UNCLEAR, "does not say"),
-    *means(READER, "550|552|554|550 5.4.1|554 5.5.1", NOT_TAKEN, UNCLEAR, "does not say"),
-    *means(READER, "550 > Sender rejected: unknown user", NOT_TAKEN, UNCLEAR, "does not say"),
+    *means(
+        READER, "550 5.1.0|553 5.1.2|550 5.1.5|550 5.1.10|550 5.0.0", NOT_TAKEN, UNCLEAR, "without saying"
+    ),
+    *means(READER, "550|552|554|550 5.4.1|554 5.5.1", NOT_TAKEN, UNCLEAR, "without saying"),
+    *means(READER, "550 > Sender rejected: unknown user", NOT_TAKEN, UNCLEAR, "without saying"),
     *means(S.DATA, "451 4.2.0", NOT_TAKEN, RECIPIENT, "message was not accepted for now"),
     *means(S.DATA, "451 4.3.0", NOT_TAKEN, PROVIDER, "mail system has a problem"),
-    *means(S.DATA, "250", NOT_TAKEN, PROVIDER, "makes no sense here"),
+    *means(S.DATA, "250", NOT_TAKEN, PROVIDER, "is invalid here"),
     *means(S.DOT, "250 2.0.0", ACCEPTED, RECIPIENT, ""),
     *means(S.DOT, "421 4.3.2|452 4.3.1", NOT_TAKEN, PROVIDER, "mail system has a problem"),
     *means(S.DOT, "450|451 4.7.1", NOT_TAKEN, RECIPIENT, "message was not accepted for now"),
@@ -323,8 +325,8 @@ def test_an_old_server_without_ehlo() -> None:
 @pytest.mark.parametrize(("extensions", "security", "blame", "words", "said"), [
     (["AUTH LOGIN"], "starttls", ACCOUNT, "login was refused", ["AUTH LOGIN"]),
     (["AUTH CRAM-MD5 PLAIN LOGIN"], "starttls", ACCOUNT, "login was refused", ["AUTH PLAIN"]),
-    (["AUTH XOAUTH2"], "starttls", ACCOUNT, "no login method that we support", []),
-    (None, "starttls", ACCOUNT, "offers no STARTTLS", []),  # neither email nor password goes out
+    (["AUTH XOAUTH2"], "starttls", ACCOUNT, "login method that we support", []),
+    (None, "starttls", ACCOUNT, "does not offer STARTTLS", []),  # neither email nor password goes out
     ([], "tls", PROVIDER, "no TLS connection", []),
 ])  # fmt: skip
 @BOTH_ROADS

@@ -163,7 +163,7 @@ CASES: list[Case] = [
     *means("407", NOT_TAKEN, ACCOUNT, "proxy"),
     *means("408|408 21211", UNKNOWN, RECIPIENT, "stopped waiting"),
     *means("425", NOT_TAKEN, PROVIDER, "did not start"),
-    *means("429|429 20429|429 21610|429 63038", NOT_TAKEN, PROVIDER, "no more requests now"),
+    *means("429|429 20429|429 21610|429 63038", NOT_TAKEN, PROVIDER, "no more requests for now"),
     *means("402|413|451", NOT_TAKEN, ACCOUNT, "does not accept such a request"),
     *means("500|500 20500|503 20503|503 21211|599", UNKNOWN, RECIPIENT, "Twilio failed after"),
 ]

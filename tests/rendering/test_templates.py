@@ -114,7 +114,9 @@ class TestEveryMessage:
         assert content.subject == f"[{MOMENTS[name][1]}] {context['incident']['title']} (pay7)"
         assert content.text.startswith(context["recipient"]["greeting"] + "\n\n")
         _, _, foot = content.text.partition("\n---\n")
-        assert f"Updated {context['update']['at']['full']} · Reference pay7\n" in foot
+        sent = context["holding"]
+        at = f"Sent {sent['now']['full']}" if sent else f"Updated {context['update']['at']['full']}"
+        assert f"{at} · Reference pay7\n" in foot
         for part in (content.text, content.html):
             assert not re.search(
                 r"None|Undefined|\{\{|\{%|\*\*|: *\n|[.!?,;:]\.|[\U00100000-\U0010ffff]", part

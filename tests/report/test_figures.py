@@ -289,12 +289,12 @@ def test_a_statement_counts_once_for_all_its_audiences_by_email_and_by_text() ->
     ("text", "lead"),
     [
         (
-            "Hello Ann,\n\nCards fail, in the EU and in all its shops.\n\nMore.",
-            "Cards fail, in the EU and in all its shops.",
+            "Hello Ann,\n\nCards fail, in the EU and in each and all of its shops.\n\nMore.",
+            "Cards fail, in the EU and in each and all of its shops.",
         ),
         (
-            "UPDATE: Cards\n\nWe look on.\n\n- You see: “Wait!”, after\nyour code.",
-            "We look on. You see: “Wait!”, after your code.",
+            "UPDATE: Cards\n\nWe look on.\n\n- You see: “Wait!”, right after\nyour code.",
+            "We look on. You see: “Wait!”, right after your code.",
         ),
         (
             "Acme: Cards fail. Since 09:52 CET. Please pay in cash. No",

@@ -187,12 +187,30 @@ def test_hostile_words_are_inert(browser: Browser, figures: Figures, tmp_path: P
 
 
 @LOOKED_AT
-def test_the_page_of_a_trend_is_so_too(browser: Browser, figures: Figures, tmp_path: Path) -> None:
-    now = clock("18:00")
-    trend = trend_of([figures], now - timedelta(days=90), now, BERLIN, per=Per.WEEK, by_audience=True)
+@pytest.mark.parametrize("count", [0, 1, 60])
+def test_the_page_of_a_trend_is_so_too(
+    browser: Browser, figures: Figures, tmp_path: Path, count: int
+) -> None:
+    """With a year of weeks on it, too; of no incidents there is a sentence only."""
+    now, story = clock("18:00"), figures.story
+    stages = [
+        [replace(each, released_at=each.released_at - timedelta(days=6 * i)) for each in story.stages]
+        for i in range(count)
+    ]
+    known = [figures_of(replace(story, stages=tuple(each))) for each in stages]
     page = tmp_path / "trend.html"
-    page.write_text(trend_page(trend, HOSTILE), encoding="utf-8")
-    for width, scheme in SCREENS:
+    for days, by_audience in ((365, False), (90, True)):
+        span = now - timedelta(days=days)
+        trend = trend_of(known, span, now, BERLIN, per=Per.WEEK, by_audience=by_audience)
+        page.write_text(trend_page(trend, HOSTILE), encoding="utf-8")
+        for width in (*WIDTHS, 780):
+            with shown(browser, page, width) as seen:
+                assert (seen.overflow, seen.layout_faults) == (0, []), width
+                tops = seen.page.locator(".cards li").evaluate_all(
+                    "all => [...new Set(all.map(each => each.getBoundingClientRect().top))]"
+                )
+                assert len(tops) <= (3 if width < 760 else 1), "its tiles are in one row"
+    for width, scheme in SCREENS[1:3] if count else ():
         with shown(browser, page, width, scheme) as seen:
             assert_sound(seen, page)
 

@@ -197,8 +197,18 @@ def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any
 def _blank_update(status: str) -> Context:
     timeframe = {"known": False, "confidence": "low", "passed": False, **UNTIMED}
     said = {"number": 2, "status": status, "at": moment("10:05", "09:05"), "timeframe": timeframe}
-    said |= dict.fromkeys(("first", "scope_unknown", "nothing_to_do", "urgent"), False)
-    optional = ("unchanged_since", "severity_changed", "ended", "duration", "window", "previous_window")
+    said |= dict.fromkeys(
+        ("first", "scope_unknown", "nothing_to_do", "urgent", "in_parts", "own_words"), False
+    )
+    optional = (
+        "unchanged_since",
+        "severity_changed",
+        "estimate_moved",
+        "ended",
+        "duration",
+        "window",
+        "previous_window",
+    )
     return {
         **said,
         **dict.fromkeys((*SENTENCES, *optional, "expected", "earlier_timeframe", "link", "offer")),

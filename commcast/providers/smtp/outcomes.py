@@ -102,8 +102,8 @@ OUTCOMES: tuple[Rule, ...] = (
     Rule(_CONNECT, "unreachable", _NOT_TAKEN, _SERVER, "the server cannot be reached"),
     Rule(_CONNECT | _TLS, "certificate", _NOT_TAKEN, _ACCOUNT, "the server's certificate is not trusted"),
     Rule(_CONNECT | _TLS, "handshake", _NOT_TAKEN, _SERVER, "no TLS connection can be made"),
-    Rule(_TLS, "missing", _NOT_TAKEN, _ACCOUNT, "the server offers no STARTTLS"),
-    Rule(_AUTH, "missing", _NOT_TAKEN, _ACCOUNT, "the server offers no login method that we support"),
+    Rule(_TLS, "missing", _NOT_TAKEN, _ACCOUNT, "the server does not offer STARTTLS"),
+    Rule(_AUTH, "missing", _NOT_TAKEN, _ACCOUNT, "the server does not offer a login method that we support"),
     Rule(_AUTH, r"5.*", _NOT_TAKEN, _ACCOUNT, "the login was refused"),
     Rule(OPENING, r"[45].*", _NOT_TAKEN, _SERVER, "the server refuses service for now"),
     Rule(_MAIL, "missing", _REJECTED, _ONE, "the address needs SMTPUTF8, which the server does not offer"),
@@ -120,9 +120,9 @@ OUTCOMES: tuple[Rule, ...] = (
     Rule(_READER, r"5\d\d 5\.(?:3\.4|6\.\d+)", _NOT_TAKEN, _ACCOUNT, "our message was refused"),
     Rule(_READER, r"5.*", _NOT_TAKEN, _ACCOUNT, "our limit is reached", text=_LIMIT),
     Rule(_READER, r"5.*", _REJECTED, _ONE, "the recipient is not known", text=_NO_USER),
-    Rule(_READER, r"5.*", _NOT_TAKEN, _UNCLEAR, "refused, and it does not say whether for us or this reader"),
+    Rule(_READER, r"5.*", _NOT_TAKEN, _UNCLEAR, "refused, without saying if because of us or the reader"),
     Rule(_READER, r"45[24]|452 4\.5\.3|454 4\.7\.0",
-         _NOT_TAKEN, _SERVER, "the server takes no more from us for now"),
+         _NOT_TAKEN, _SERVER, "the server accepts no more from us for now"),
     Rule(_RCPT, r"452 4\.3\.\d+", _NOT_TAKEN, _SERVER, "the server has no room for now"),
     Rule(_RCPT, r"4.*", _NOT_TAKEN, _ONE, "the recipient was not accepted for now"),
     Rule(_CONTENT, r"421.*|4\d\d 4\.3\.\d+", _NOT_TAKEN, _SERVER, "the server's mail system has a problem"),
@@ -133,7 +133,7 @@ OUTCOMES: tuple[Rule, ...] = (
     Rule(_DOT, r"garbage|\d.*", _UNKNOWN, _ONE, "an invalid reply came after the message was handed over"),
     Rule(_BEFORE_DOT, "lost", _NOT_TAKEN, _SERVER, "the connection broke before the message was handed over"),
     Rule(_BEFORE_DOT, "silence", _NOT_TAKEN, _SERVER, "the server did not reply in time"),
-    Rule(_BEFORE_DOT, r"garbage|\d.*", _NOT_TAKEN, _SERVER, "the server's reply makes no sense here"),
+    Rule(_BEFORE_DOT, r"garbage|\d.*", _NOT_TAKEN, _SERVER, "the server's reply is invalid here"),
 )
 # fmt: on
 _UNLISTED = Rule(frozenset(SmtpStage), "", _UNKNOWN, _ONE, "no rule covers this reply")

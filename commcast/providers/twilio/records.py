@@ -259,7 +259,7 @@ def _found(asked: Asked, texts: Sequence[_Text], given: set[str]) -> Sighting | 
     # If one copy was sent, it was taken, whatever became of another.
     first = min(same, key=lambda text: (text.gave_up, text.created))
     given.add(first.sid)
-    many = f"{len(same)} messages have our words" if len(same) > 1 else ""
+    many = f"{len(same)} messages have our text" if len(same) > 1 else ""
     detail = "; ".join(filter(None, (first.reason if first.gave_up else "", many)))
     return Sighting(asked.delivery, Seen.REFUSED if first.gave_up else Seen.TAKEN, first.sid, detail)
 
