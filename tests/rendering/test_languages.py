@@ -19,7 +19,7 @@ from commcast.rendering.context import build_context, recipient_values
 from commcast.rendering.moments import moments_on
 from commcast.rendering.render import SmsContent
 from commcast.rendering.templates import LAYOUT, shipped_templates
-from tests.support.values import AT, AUDIENCES, PUBLIC, READER, config_of
+from tests.support.values import AT, AUDIENCES, FOLLOW_UPS, PUBLIC, READER, config_of
 
 LANGUAGES = ("de", "fr", "es")
 SHIPPED = shipped_templates()
@@ -185,3 +185,16 @@ def test_a_first_notice_by_text_is_short(language: str) -> None:
     content = TrialRenderer(DESK).render(first, "customers", Channel.SMS, reader, occasion)
     assert isinstance(content, SmsContent)
     assert content.size.encoding == "GSM-7" and content.size.segments <= 2, content.body
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_and_values_meet_without_a_doubled_or_stray_mark(language: str) -> None:
+    desk = TrialRenderer(DESK)
+    for name, made, occasion, level in STORIES:
+        for channel in Channel if name not in FOLLOW_UPS else (Channel.EMAIL,):
+            reader = ANN._replace(locale=language, level=level)
+            for text in desk.render(made, "customers", channel, reader, occasion)[:2]:
+                found = re.search(
+                    r".{0,30}(?:\.\.|\s[,.]\s|,,|:\.|::|\(\)|\( |\s\)|[^\n]  ).{0,30}", str(text)
+                )
+                assert not found, (name, found)
