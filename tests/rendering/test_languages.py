@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from icalendar import Calendar
 from jinja2 import Environment, nodes
 
 from commcast.doctor import trial
@@ -30,7 +32,7 @@ ENGLISH = re.compile(
 )
 DESK = config_of(
     organisation={"name": "Acme Pay", "zone": "Europe/Berlin", "status_url": "https://status.acme.example"},
-    contact={"reply_to": "help@acme.example", "phone": "+49 30 5550100", "hours": "24/7"},
+    contact={"reply_to": "help@acme.example", "phone": "+49 30 5550100", "hours": "Mon-Sat 08:00-18:00"},
     channels={"email": {"from": "status@acme.example"}, "sms": {}},
     audiences={
         name: {
@@ -176,6 +178,29 @@ def test_no_fact_is_lost_or_added_in_a_language(
             said[language] = {value: text.count(value) for value in in_english if value in text}
         for language in LANGUAGES:
             assert said[language] == said["en"], (name, language)
+
+
+@pytest.mark.parametrize(
+    ("language", "hours", "summary", "description"),
+    [
+        ("en", "Mon-Sat", "Cancelled: ", "This work will not take place."),
+        ("de-AT", "Mo.-Sa.", "Abgesagt: ", "Diese Arbeiten finden nicht statt."),
+        ("fr", "lun.-sam.", "Annulation\u00a0: ", "Ces travaux n'auront pas lieu."),
+        ("es", "lun-sáb", "Cancelado: ", "Estos trabajos no se realizarán."),
+    ],
+)
+def test_opening_hours_and_calendars_are_in_the_language(
+    language: str, hours: str, summary: str, description: str
+) -> None:
+    told, _ = made_up_stories(DESK)["cancelled"][0]
+    asked = {"zone": ZoneInfo("Europe/Berlin"), "language": language, "first": False, "previous": None}
+    facts = build_context(
+        DESK, told, told.latest, "customers", next_update_by=None, with_calendar=True, **asked
+    )
+    event = Calendar.from_ical(facts["calendar"]["text"]).walk("VEVENT")[0]
+    assert facts["contact"]["hours"] == f"{hours} 08:00-18:00"
+    assert event["summary"] == f"{summary}Acme Pay: We move the payment database"
+    assert str(event["description"]).splitlines()[:2] == [description, "The first check was wrong."]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
