@@ -193,7 +193,12 @@ def test_opening_hours_and_calendars_are_in_the_language(
     language: str, hours: str, summary: str, description: str
 ) -> None:
     told, _ = made_up_stories(DESK)["cancelled"][0]
-    asked = {"zone": ZoneInfo("Europe/Berlin"), "language": language, "first": False, "previous": None}
+    asked: dict[str, Any] = {
+        "zone": ZoneInfo("Europe/Berlin"),
+        "language": language,
+        "first": False,
+        "previous": None,
+    }
     facts = build_context(
         DESK, told, told.latest, "customers", next_update_by=None, with_calendar=True, **asked
     )
