@@ -33,6 +33,8 @@ PUBLIC_KEYS = {
         "tone",
         "update",
         "next_update_by",
+        "promised_at_start",
+        "sent",
         "next_word",
     ),
     *(
