@@ -412,8 +412,9 @@ def _told_at_the_end(
     problems = [each for each in incident.updates[: update.number] if each.status not in _LOOKS_BETTER]
     over = next((each.number for each in incident.updates if each.is_end), update.number)
     first = [each for each in problems if each.number < over] or problems or [update]
-    told = _words(config, incident, first[-1], audience, language)
-    is_new = not problems or words["resolution"] != problems[-1].resolution
+    each_last = (first[-1], (problems or first)[-1])
+    told, last = (_words(config, incident, each, audience, language) for each in each_last)
+    is_new = not problems or words["resolution"] != last["resolution"]
     return {
         "happened": told["issue"],
         "own_words": bool(update.words_in_force.get(audience)),
