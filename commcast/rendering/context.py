@@ -419,7 +419,7 @@ def _told_at_the_end(
     told = _words(config, incident, first[-1], audience, language)
     latest = _words(config, incident, (problems or [update])[-1], audience, language)
     is_other = update.is_end and latest["issue"] != told["issue"]
-    is_new = not problems or words["resolution"] != problems[-1].resolution
+    is_new = not problems or words["resolution"] != latest["resolution"]
     return {
         "happened": told["issue"] if update.is_end else latest["issue"],
         "happened_own": _has_own_words(first[-1] if update.is_end else (problems or [update])[-1], audience),
