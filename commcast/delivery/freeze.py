@@ -31,7 +31,7 @@ from commcast.ledger.suppressions import erased_key, note_held_back
 from commcast.ledger.tables import State, stamp
 from commcast.ledger.wrong_words import end_wrong_words
 from commcast.model.history import WrongWords
-from commcast.model.incident import Channel, NextWord
+from commcast.model.incident import Channel
 from commcast.model.message import Message
 from commcast.plan.notices import Notice
 from commcast.plan.readers import WAS_ERASED, Action
@@ -252,17 +252,13 @@ def _expiry(group: ReaderGroup | None, now: datetime) -> datetime | None:
     """Return when words become stale: at their promise, unless they are sent late on purpose.
 
     Words that state no time are not wrong when the promise to the others passes, and a reader dropped here
-    would be told nothing until the end: plain updates are not texted, nor sent to readers who want key events
-    only. Such words stand a while longer.
+    would be told nothing until the end. Such words stand a while longer.
     """
     if group is None:
         return None
     until = group.next_update_by
     if until is None:
         until = group.stands_until + TEXT_STANDS if group.stands_until else None
-    elif group.channel is Channel.SMS and group.context["next_word"] == NextWord.EMAIL:
-        states_no_time = "next_update_by." not in group.wording.to_json()
-        until += TEXT_STANDS if states_no_time else timedelta()
     return None if until is None or until <= now else until
 
 

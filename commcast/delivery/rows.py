@@ -273,6 +273,8 @@ class PendingRows:
         promise = promise_to(
             self.notice, audience, word, update, self.config, zone, self.now, early=self.early
         )
+        if promise is None and word is NextWord.EMAIL:
+            occasion = occasion._replace(next_word=NextWord.KEY)
         context = build_context(
             self.config,
             self.incident,

@@ -353,14 +353,14 @@ IS_TEXT_PROMISE: ColumnElement[bool] = and_(
     composition.c.next_update_by.is_not(None),
     composition.c.context["next_word"].as_string() == NextWord.UPDATE.value,
 )
-# A person's words that are written anew, with a new promise, if theirs passed before they could be sent. Not
-# those for readers who may have had them, nor a text to a reader who gets emails as well.
+# A person's words that are written anew if the time that they name passed before they could be sent. Not
+# those for readers who may have had them, nor texts that name no time.
 IS_WRITTEN_ANEW: ColumnElement[bool] = and_(
     delivery.c.notice.like("update:%"),
     delivery.c.doubted == 0,
     or_(
         delivery.c.channel == Channel.EMAIL,
-        delivery.c.composition.in_(select(composition.c.id).where(IS_TEXT_PROMISE)),
+        delivery.c.composition.in_(select(composition.c.id).where(composition.c.next_update_by.is_not(None))),
     ),
 )
 

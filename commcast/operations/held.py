@@ -16,7 +16,16 @@ from commcast.model.incident import Channel, Update
 from commcast.operations.desk import Desk, Plan
 from commcast.plan.cadence import interval, promises
 from commcast.plan.due import follow_up_notice
-from commcast.plan.notices import NO_NEWS, Hold, Notice, NoticeKind, broken_promises, kind_of, notice_of
+from commcast.plan.notices import (
+    NO_NEWS,
+    Hold,
+    Notice,
+    NoticeKind,
+    broken_promises,
+    kind_of,
+    last_said,
+    notice_of,
+)
 from commcast.plan.promises import last_news, promised_text
 from commcast.plan.reminders import end_of_quiet, offset_of, quiet_hours, reminder_notice, still_ahead
 
@@ -93,13 +102,19 @@ def held_notice(desk: Desk, plan: Plan, row: HeldRow) -> Notice:
         after=max(before, default=0),
     )
     promised = notice.next_update_by.get(row.audience)
+    if channel is Channel.SMS and promised is not None:
+        promised = _promised(desk, plan, row)
+        notice = replace(notice, next_update_by={**current.next_update_by, row.audience: promised})
     if row.expired and not before:  # its readers did not join late: nothing could be sent to them
         notice = replace(notice, events=notice.events | {"first"})
     if row.expired and newest.window is None:
         if promised is None or promised > desk.now + plan.known.hold_before(desk.config):
             return notice
-        broken = broken_promises(plan.history, channel, (row.audience,), desk.now)
-        return replace(notice, next_update_by=_next_promises(desk, plan, newest), broken=broken)
+        notice = replace(notice, broken=broken_promises(plan.history, channel, (row.audience,), desk.now))
+        mailed = last_said(plan.history, Channel.EMAIL).get(row.audience)
+        if channel is Channel.SMS and mailed and mailed.heard:
+            return notice  # emails do not promise anew what texts say of them
+        return replace(notice, next_update_by=_next_promises(desk, plan, newest))
     if not _is_old(desk, plan, row):
         return notice
     if newest.window is None:
@@ -125,11 +140,17 @@ def _is_old(desk: Desk, plan: Plan, row: HeldRow) -> bool:
     newest = plan.incident.update(max(plan.history.releases))
     if newest.is_end or kind_of(row.notice) is NoticeKind.HOLDING:
         return False  # an end promises nothing; a holding statement says itself from when its facts are
+    promised = _promised(desk, plan, row)
+    return promised is not None and promised + TEXT_STANDS <= desk.now
+
+
+def _promised(desk: Desk, plan: Plan, row: HeldRow) -> datetime | None:
+    """Return the latest time that a row's audience was promised; holding statements by email promise, too."""
+    newest = plan.incident.update(max(plan.history.releases))
     mailed = [
         said.promised
         for said in plan.history.said
         if said.audience == row.audience and said.channel is Channel.EMAIL
     ]
     known = [promises(desk.config, plan.incident, newest).get(row.audience), *mailed]
-    promised = max(filter(None, known), default=None)
-    return promised is not None and promised + TEXT_STANDS <= desk.now
+    return max(filter(None, known), default=None)

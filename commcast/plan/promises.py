@@ -168,14 +168,16 @@ def promise_to(
 ) -> datetime | None:
     """Return the time that a notice promises to readers in `zone`; `word` is how they get the next update.
 
-    None for an end, and for readers who are promised no time. The next text is sent `early` before it, by
-    default as configured.
+    None for an end, for readers who are promised no time, and if the time of the next email has passed. The
+    next text is sent `early` before it, by default as configured.
     """
     by, sms = notice.next_update_by.get(audience), config.channels.sms
     if by is None or word in {NextWord.KEY, NextWord.END}:
         return None
-    if notice.channel is Channel.EMAIL or word is NextWord.EMAIL or sms is None:
+    if notice.channel is Channel.EMAIL or sms is None:
         return by
+    if word is NextWord.EMAIL:
+        return by if by > now else None
     # From the time that was promised, not from shortly before it.
     at = max(now, notice.keeps or now)
     before = config.tick.hold_before if early is None else early

@@ -249,7 +249,8 @@ def build_context(
     return context
 
 
-_GREETINGS = {"de": "Guten Tag{name},", "fr": "Bonjour{name},", "es": "Hola{name}:"}
+# A greeting, what comes before the name, and its end: after a comma, German would go on in lower case.
+_GREETINGS = {"de": ("Guten Tag", ", ", "!"), "fr": ("Bonjour", " ", ","), "es": ("Hola", ", ", ":")}
 
 
 def recipient_values(recipient: Recipient, audience: Audience, language: str = "") -> Facts:
@@ -259,11 +260,11 @@ def recipient_values(recipient: Recipient, audience: Audience, language: str = "
     and never hide ours.
     """
     _, email, _, _, name, locale, timezone, components, tags, level, extra = recipient
-    greeting = _GREETINGS.get(language.partition("-")[0], "Hello{name},")
+    hello, comma, end = _GREETINGS.get(language.partition("-")[0], ("Hello", " ", ","))
     return {
         **extra,
         "name": name,
-        "greeting": greeting.replace("{name}", f" {name}" if name else ""),
+        "greeting": f"{hello}{comma if name else ''}{name}{end}",
         "email": email,
         "locale": locale,
         "timezone": timezone,
@@ -407,18 +408,29 @@ def _told_at_the_end(
     """Return what happened, in the words told while it went on, and what was done.
 
     Once it looks better, `issue` is how it is now, and what is carried forward as `resolution` says what we
-    were about to do. What came back is the same problem: it is told as it was before it was over at first.
+    were about to do. At an end, `happened` is told as it was before it was over at first, and `came_back` as
+    it was after that.
     """
     problems = [each for each in incident.updates[: update.number] if each.status not in _LOOKS_BETTER]
     over = next((each.number for each in incident.updates if each.is_end), update.number)
     first = [each for each in problems if each.number < over] or problems or [update]
     told = _words(config, incident, first[-1], audience, language)
+    latest = _words(config, incident, (problems or [update])[-1], audience, language)
+    is_other = update.is_end and latest["issue"] != told["issue"]
     is_new = not problems or words["resolution"] != problems[-1].resolution
     return {
-        "happened": told["issue"],
-        "own_words": bool(update.words_in_force.get(audience)),
+        "happened": told["issue"] if update.is_end else latest["issue"],
+        "happened_own": _has_own_words(first[-1] if update.is_end else (problems or [update])[-1], audience),
+        "came_back": latest["issue"] if is_other else None,
+        "told_customers": _words(config, incident, update, "", language)["issue"],
+        "own_words": _has_own_words(update, audience),
         "did": words["fixed"] or (words["resolution"] if is_new and update.is_end else None),
     }
+
+
+def _has_own_words(update: Update, audience: str) -> bool:
+    own = update.words_in_force.get(audience)
+    return bool(own and own.issue)
 
 
 def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:

@@ -197,7 +197,12 @@ class _Writer:
         self._html += [self._tag(tag, 'dir="auto"'), *html, f"</{tag}>\n"]
 
     def _preview(self, block: SyntaxTreeNode, text: Sequence[str]) -> None:
-        """Take the first paragraph that no reader's value is in: the inbox shows it beside the subject."""
+        """Take the first paragraph that no reader's value is in: the inbox shows it beside the subject.
+
+        A paragraph that is all bold is a heading.
+        """
+        if [each.type for each in block.children[0].children] == ["strong"]:
+            return
         holes = HOLE.findall(block.children[0].content)
         if not any(isinstance(self._value(hole), ReaderText) for hole in holes):
             words = " ".join("".join(text).split())

@@ -83,9 +83,9 @@ def test_what_was_held_back_is_said_once_in_the_next_message(capped: Bench) -> N
     held = {row.reason for row in capped.rows() if (row.notice, row.channel) == ("update:5", "email")}
     assert held == {CAPPED}
     say(capped, "pay7", 70)
-    assert "We held back 2 messages to you" in capped.mails()[-1].read_text()
+    assert "We skipped 2 messages to avoid" in capped.mails()[-1].read_text()
     say(capped, "pay7", 100)
-    assert "held back" not in capped.mails()[-1].read_text()
+    assert "skipped" not in capped.mails()[-1].read_text()
 
 
 def counts(bench: Bench) -> list[tuple[str, Any]]:

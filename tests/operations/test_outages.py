@@ -8,6 +8,7 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from typer.testing import Result
 
 from commcast.providers.registry import fallback_for
 from tests.crash.services import Receiver
+from tests.support.desk import START
 from tests.support.idle_clock import wait_in_made_up_time
 from tests.support.scenario import ANN, ANN_SMS, BOB, OWNERS, Story
 from tests.support.servers import apis
@@ -169,6 +171,9 @@ def test_a_night_without_a_provider(
     for reader in outage.late:
         (words,) = heard[reader]
         assert "Some customers see an error" in words
+        promised = re.search(r"Next update by (\d\d):(\d\d)", words)
+        assert promised
+        assert story.bench.now < START.replace(hour=int(promised[1]) - 1, minute=int(promised[2]))
     assert all(len(set(heard[each])) == len(heard[each]) for each in ALL), "somebody was told the same twice"
     figures = json.loads(show(story, "report pay7 --json").stdout)["audiences"]
     first = {each["audience"]: each["first_after_release_seconds"] // 60 for each in figures}

@@ -230,7 +230,7 @@ def test_promises_are_kept_or_their_breach_is_seen(deeds: list[Deed]) -> None:
         for number in ended:
             after = heard[number + 1 : number + 2]
             # Check-ins and corrections of the end aside, only its undoing may follow.
-            assert not after or after[0].subject.startswith("[Reopened]"), after
+            assert not after or after[0].subject.startswith("[Back again]"), after
 
 
 def send(world: World, verb: str, what: str | int) -> None:

@@ -136,7 +136,7 @@ STEPS |= {"mended": edit(PAY7, "severity: 9", "severity: 1"), "renamed": moved("
 STEPS |= {"others": listing("new@example.com,,New"), "reordered": listed_otherwise, "lead": support_is_first}
 STEPS |= {"erased": erased, "opt-out": opt_out, "evening": in_the_evening()}
 STEPS |= {"seldom": in_the_evening(every="12h"), "grave": in_the_evening(severity=1)}
-STATED = "{{ incident.title }}{% if next_update_by %} {{ next_update_by.sms }}{% endif %}"
+STATED = "{{ incident.title }}{% if next_update_by %} {{ next_update_by.short }}{% endif %}"
 STEPS["timed"] = text_says(STATED)
 
 
@@ -167,8 +167,8 @@ def do(bench: Bench, steps: str) -> None:
     release 25 tick                   |                        |  # older than its promise
     release freeze 5 plain release tick tick | 3 skipped / 2 accepted | 3 accepted /
     release freeze 25 tick            | all                    |  # its promise passed: a new one
-    release freeze 180 tick           | 3 accepted / 2 skipped |  # who gets mail is not texted so late
-    timed release freeze 25 tick      | 3 accepted / 2 skipped |  # nor by a text that states the time
+    release freeze 180 tick           | all                    |  # however late
+    timed release freeze 25 tick      | all                    |  # in words of one's own
     release freeze 1500 tick          | 3 skipped / 2 skipped  |  # facts of yesterday
     release freeze broken tick        | all                    |  # what is frozen goes from the ledger
     release freeze gone tick          | all                    |
@@ -305,7 +305,8 @@ def test_the_emails_of_an_incident_hold_together_and_name_one_reader(bench: Benc
     assert len({mail["Message-ID"] for mail in mails}) == 6
     for mail in mails:
         assert len(mail["To"].addresses) == 1
-        assert mail["Reply-To"] == "help+pay7@acme.example"
+        is_ours = "help@acme.example" in mail["To"]
+        assert mail["Reply-To"] == (None if is_ours else "help+pay7@acme.example")
         assert "mailto:unsubscribe@acme.example" in mail["List-Unsubscribe"]
         assert not mail.defects
     for mail in mails[:3]:

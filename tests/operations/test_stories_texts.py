@@ -66,9 +66,9 @@ STORIES = {
         acts={30: FACTS},
         heard={BOB_SMS: "0 text, 117 text", ANN_SMS: "0 text"},
         words={
-            (ANN_SMS, 0): "Updates by email.",
-            (BOB_SMS, 0): "Next text by 12:05 CET (UTC+1). https://status.acme.example",
-            (BOB_SMS, 1): "IDENTIFIED: As of 10:35 CET (UTC+1). … Next text by 14:05 CET.",
+            (ANN_SMS, 0): "Next update by 10:25 CET (UTC+1) by email.",
+            (BOB_SMS, 0): "Next update by 12:05 CET (UTC+1). https://status.acme.example",
+            (BOB_SMS, 1): "As of 10:35 CET (UTC+1): … Next update by 14:05 CET.",
         },
     ),
     # What others were emailed is news to readers who only get texts, even if nothing was new since.
@@ -85,17 +85,17 @@ STORIES = {
             (
                 BOB_SMS,
                 1,
-            ): "IDENTIFIED: As of 10:35 CET (UTC+1). Latest: the restart is at 60%. A restart fails.",
+            ): "the restart is at 60%. As of 10:35 CET (UTC+1): A restart fails.",
             (
                 BOB_SMS,
                 2,
-            ): "As of 12:35 CET (UTC+1). No change since 10:20 CET: the restart is at 90%.",
+            ): "the restart is at 90%. No other change since 10:20 CET (UTC+1). As of 12:35 CET: A",
             (
                 BOB_SMS,
                 3,
-            ): "No change since 10:20 CET (UTC+1). Latest: the restart is at 90%. A restart fails.",
+            ): "No change since 10:20 CET (UTC+1): the restart is at 90%. A restart fails.",
         },
-        never={(BOB_SMS, 1): "No change"},
+        never={(BOB_SMS, 1): "change since"},
     ),
     # A holding statement has nothing changed since the words before it, its severity included.
     "a text says what is worse only once": Told(
@@ -104,17 +104,25 @@ STORIES = {
         acts={15: WORSE},
         heard={BOB_SMS: "0 text, 15 text, 132 text"},
         words={
-            (BOB_SMS, 1): "Worse than before. No change since 10:05 CET (UTC+1): we are still looking.",
-            (BOB_SMS, 2): "No change since 10:05 CET (UTC+1). Latest: we are still looking.",
+            (
+                BOB_SMS,
+                1,
+            ): "Affecting more than we first told you. we are still looking. No other change since",
+            (BOB_SMS, 2): "No change since 10:05 CET (UTC+1): we are still looking.",
         },
-        never={(BOB_SMS, 2): "Worse"},
+        never={(BOB_SMS, 2): "Affecting more"},
     ),
     "a broken promise of a text is admitted": Told(
         ticks=(),
         desk=desk(),
         acts={180: FACTS},
         heard={BOB_SMS: "0 text, 180 text"},
-        words={(BOB_SMS, 1): "Later than we promised, 12:05 CET (UTC+1). … Next text by 15:05 CET."},
+        words={
+            (
+                BOB_SMS,
+                1,
+            ): "As of 13:05 CET (UTC+1): … Later than the 12:05 CET we promised, sorry. … by 15:05 CET."
+        },
     ),
     "a new time of what is expected is texted, a plain update is not": Told(
         ticks=(),
@@ -122,7 +130,7 @@ STORIES = {
         file=EXPECTED,
         acts={30: say(expected_at="2026-11-22T09:00Z"), 60: say(issue="Cards may fail for two hours.")},
         heard=dict.fromkeys((ANN_SMS, BOB_SMS), "0 text, 30 text"),
-        words={(BOB_SMS, 1): "EXPECTED: From Sun 22 Nov 10:00 CET (UTC+1) (was 21:00 CET)."},
+        words={(BOB_SMS, 1): "From Sun 22 Nov, 10:00 CET (UTC+1) (not 21:00 CET): Cards may fail."},
     ),
     # Over quiet hours. Nobody wrote since; the holding statements by email keep the facts true.
     "a text held for the night promises from when it goes": Told(
@@ -130,10 +138,17 @@ STORIES = {
         desk=desk(SILENCE, sms=NIGHTLY, severity=2, start=START + timedelta(hours=20)),  # 06:05 in Berlin
         heard={BOB_SMS: "115 text, 232 text", ANN_SMS: "115 text"},
         words={
-            (BOB_SMS, 0): "Next text by 10:00 CET (UTC+1).",
+            (BOB_SMS, 0): "Next update by 10:00 CET (UTC+1).",
             (BOB_SMS, 1): "No change since",
-            (ANN_SMS, 0): "Updates by email.",
+            (ANN_SMS, 0): "Next update by 08:25 CET (UTC+1) by email.",
         },
+    ),
+    "a text that is late names no time that has passed": Told(
+        ticks=[40],
+        desk=desk(sms=NIGHTLY, severity=2, start=START + timedelta(hours=21, minutes=15)),  # 07:20 in Berlin
+        heard={ANN_SMS: "40 text"},
+        words={(ANN_SMS, 0): "We'll text you when something important changes."},
+        never={(ANN_SMS, 0): "Next update"},
     ),
     "if nothing is new, a held text goes as a holding statement": Told(
         ticks=[MORNING - 5, MORNING + 6],
@@ -144,7 +159,7 @@ STORIES = {
             (
                 BOB_SMS,
                 1,
-            ): "No change since Fri 4 Dec 19:00 CET (UTC+1). … Next text by Sat 5 Dec 10:10 CET."
+            ): "No change since Fri 4 Dec, 19:00 CET (UTC+1): … Next update by Sat 5 Dec, 10:10 CET."
         },
     ),
     "after the end a held promised text does not go": Told(
@@ -159,7 +174,12 @@ STORIES = {
         desk=night(),
         acts={60: ALL, 180: say(severity="2", nothing_new="the restart is at 60%")},
         heard={BOB_SMS: f"0 text, {MORNING} text"},
-        words={(BOB_SMS, 1): "Worse than before. Latest: the restart is at 60%. All cards fail."},
+        words={
+            (
+                BOB_SMS,
+                1,
+            ): "Affecting more than … the restart is at 60%. As of Fri 4 Dec, 22:00 CET (UTC+1): All cards"
+        },
     ),
     # The first text was held, and another took its place, before any of them went.
     "readers told first in the morning are not told what changed at night": Told(
@@ -167,7 +187,7 @@ STORIES = {
         desk=night(start=EVENING + timedelta(hours=11)),
         acts={90: say(severity="2", nothing_new="we are still looking")},
         heard={BOB_SMS: "120 text"},
-        words={(BOB_SMS, 0): "INVESTIGATING: Latest: we are still looking. Some customers"},
+        words={(BOB_SMS, 0): "Acme Pay: we are still looking. Some customers"},
     ),
 }
 
@@ -191,7 +211,7 @@ def test_readers_who_want_less_than_all_are_promised_no_time(tmp_path: Path, lev
     RESOLVED(story)
     for reader in (kim, "+4915112345673", kay):
         assert story.minutes_of(reader) == ([0, 305] if level == "key" else [305])
-        assert not any("Next update: by" in text or "Next text" in text for text in story.texts(reader))
+        assert not any("Next update" in text for text in story.texts(reader))
 
 
 def say_at(story: Story, minute: float, act: Act) -> None:
@@ -205,8 +225,8 @@ def test_a_promise_that_would_fall_into_quiet_hours_moves_to_their_end_by_zone(t
     story = Story(tmp_path, **desk(sms=NIGHTLY, severity=2, start=start))
     story.people(HEAD, f",{BOB_SMS},Bob,", f",{JOE},Joe,America/New_York")
     story.declare()
-    assert "Next text by Sun 22 Nov 08:10 CET (UTC+1)." in story.texts(BOB_SMS)[0]
-    assert "Next text by 16:35 EST." in story.texts(JOE)[0]
+    assert "Next update by Sun 22 Nov, 08:10 CET (UTC+1)." in story.texts(BOB_SMS)[0]
+    assert "Next update by 16:35 EST." in story.texts(JOE)[0]
     say_at(story, 15, FACTS)
     story.until(11 * 60 + 40, every=2, near=(117, 692))
     came = {to: [heard.at.strftime("%d %H:%M") for heard in story.by(to)][1] for to in (BOB_SMS, JOE)}
@@ -221,7 +241,7 @@ def test_however_far_apart_ticks_are_the_morning_text_comes_in_time(tmp_path: Pa
         with story.bench.ledger.write() as connection:
             record_tick(connection, EVENING - passed * MINUTE, {})
     story.declare()
-    assert f"Next text by Sat 5 Dec 08:{15 if drift == 14 else 10} CET" in story.texts(BOB_SMS)[0]
+    assert f"Next update by Sat 5 Dec, 08:{15 if drift == 14 else 10} CET" in story.texts(BOB_SMS)[0]
     story.go_to(7)
     story.until(117, every=10)
     say_at(story, 118, ALL)
@@ -229,9 +249,9 @@ def test_however_far_apart_ticks_are_the_morning_text_comes_in_time(tmp_path: Pa
     story.until(MORNING + 57, every=10, near=(MORNING, MORNING + 7))
     assert story.minutes_of(BOB_SMS) == [0, MORNING + 7]
     text = story.texts(BOB_SMS)[-1]
-    assert "As of Fri 4 Dec 20:58 CET (UTC+1). All cards fail." in text
-    assert "Later than we promised" not in text
-    assert "Next text by Sat 5 Dec 10:10 CET" in text or drift == 14
+    assert "As of Fri 4 Dec, 20:58 CET (UTC+1): All cards fail." in text
+    assert "Later than" not in text
+    assert "Next update by Sat 5 Dec, 10:10 CET" in text or drift == 14
 
 
 @pytest.mark.parametrize("email", ["", "ann@example.com"])
@@ -250,9 +270,9 @@ def test_a_held_promised_text_goes_with_the_newest_words_and_promises_again(
     assert [each.deliveries for each in coming if each.channel == "sms"] == [1 if email else 2]
     story.bench.tick()
     text = story.texts(BOB_SMS)[-1]
-    assert "As of 07:58 CET (UTC+1). Half of all cards fail." in text
-    assert "Later than we promised" not in text
-    assert "Next text by 10:10 CET" in text, "by the clock of that day"
+    assert "As of 07:58 CET (UTC+1): Half of all cards fail." in text
+    assert "Later than" not in text
+    assert "Next update by 10:10 CET" in text, "by the clock of that day"
     story.until(MORNING + 180, near=())
     assert story.minutes_of(BOB_SMS)[:2] == [0, MORNING]
     assert len(story.by(BOB_SMS)) == 3, "and the new promise is kept"
@@ -267,7 +287,7 @@ def test_a_promise_is_kept_in_the_morning_though_others_were_told_at_night(tmp_p
     story.go_to(MORNING - 3)
     story.until(MORNING + 57, every=10)
     assert story.minutes_of(BOB_SMS) == [0, MORNING + 7]
-    assert "Later than we promised" not in story.texts(BOB_SMS)[-1]
+    assert "Later than" not in story.texts(BOB_SMS)[-1]
 
 
 BEGINS = {"status": "in_progress"}
@@ -279,11 +299,11 @@ ENDS = {"status": "completed", "fixed": "It has moved.", "remains": "nothing"}
     [
         (
             [],
-            "Planned time Sat 5 Dec 01:30 to 03:30 CET (UTC+1) has passed",
-            "Next text by Sat 5 Dec 10:10 CET",
+            "Work planned Sat 5 Dec, 01:30-03:30 CET (UTC+1), not confirmed that it took place",
+            "Next update by Sat 5 Dec, 10:10 CET",
         ),
-        ([BEGINS], "Planned end 03:30 CET (UTC+1) has passed, not confirmed yet", "Next text by "),
-        ([BEGINS, ENDS], "COMPLETED: Over", ""),
+        ([BEGINS], "Work due to end 03:30 CET (UTC+1), end not confirmed yet", "Next update by "),
+        ([BEGINS, ENDS], "Planned work finished", ""),
     ],
     ids=["nobody said that it began", "nobody said that it is complete", "complete"],
 )
@@ -295,7 +315,7 @@ def test_what_is_known_of_planned_work_at_night_is_told_in_the_morning(
     story = Story(tmp_path, start=start, customers=(f",{BOB_SMS},Bob",), sms=QUIET, extra=extra)
     said_first = {"status": "scheduled", "issue": "Cards pause.", "resolution": "We move the database."}
     story.declare(WORK + update_text(start.replace(second=0), **said_first))
-    assert "Next text by Sat 5 Dec 08:10 CET" in story.texts(BOB_SMS)[0]
+    assert "Next update by Sat 5 Dec, 08:10 CET" in story.texts(BOB_SMS)[0]
     for hours, keys in enumerate(more):
         story.bench.now = datetime(2026, 12, 5, hours, 30, tzinfo=UTC)
         story.say(**keys)
