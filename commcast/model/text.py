@@ -166,7 +166,7 @@ def _seen_as_one() -> tuple[frozenset[str], re.Pattern[str]]:
 
 
 _ENDS = ".!?…。！？．؟۔।։።"  # what a sentence ends with, in several scripts
-_CLOSING = "\"'”’»›」』）)]"
+_CLOSING = "\"'”’“‘»›」』）)]\u00a0\u202f"  # in German “ closes; in French a space comes before »
 _SINGLE_QUOTES = str.maketrans('"“”„‟«»', "'‘’‚‛‹›")
 
 

@@ -249,7 +249,8 @@ def build_context(
     return context
 
 
-_GREETINGS = {"de": "Guten Tag{name},", "fr": "Bonjour{name},", "es": "Hola{name}:"}
+# A greeting, what comes before the name, and its end: after a comma, German would go on in lower case.
+_GREETINGS = {"de": ("Guten Tag", ", ", "!"), "fr": ("Bonjour", " ", ","), "es": ("Hola", ", ", ":")}
 
 
 def recipient_values(recipient: Recipient, audience: Audience, language: str = "") -> Facts:
@@ -259,11 +260,11 @@ def recipient_values(recipient: Recipient, audience: Audience, language: str = "
     and never hide ours.
     """
     _, email, _, _, name, locale, timezone, components, tags, level, extra = recipient
-    greeting = _GREETINGS.get(language.partition("-")[0], "Hello{name},")
+    hello, comma, end = _GREETINGS.get(language.partition("-")[0], ("Hello", " ", ","))
     return {
         **extra,
         "name": name,
-        "greeting": greeting.replace("{name}", f" {name}" if name else ""),
+        "greeting": f"{hello}{comma if name else ''}{name}{end}",
         "email": email,
         "locale": locale,
         "timezone": timezone,

@@ -512,6 +512,6 @@ def test_stopped_in_the_middle_the_rest_waits_and_is_told_once(ours: Bench) -> N
 
 
 def test_a_text_glues_no_full_stop_to_a_link(desk: Path) -> None:
-    declare(desk, "--id", "card1", "--scope", "cards, see https://status.acme.example/card1", "--yes")
+    declare(desk, "--id", "card1", "--action", "See https://status.acme.example/card1", "--yes")
     texts = [(desk / "outbox" / name).read_text() for name in outbox(desk) if name.endswith(".txt")]
     assert texts and all("/card1 " in text for text in texts)

@@ -338,7 +338,7 @@ def test_two_stories_become_one_and_its_end_reaches_the_readers_of_both(desk: Pa
     last = bodies(desk, before)
     assert len(last) == 7
     mails = [text for text in last if "MIME-Version" in text]
-    assert all(missing("The network is slow … (network1)", mail) == [] for mail in mails)
+    assert all(missing("The network is slow … network1", mail) == [] for mail in mails)
     assert do(desk, "update network1 --nothing-new 'We look.' --yes").exit_code == 0
     assert len(outbox(desk)) == len(before) + 8, "the story goes on for its own readers"
     succeed(desk, f"declare 'Power is out' --severity 1 {ANEW} --audience support")
