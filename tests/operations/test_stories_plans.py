@@ -97,8 +97,8 @@ def test_reminders_say_once_how_far_off_it_is_and_carry_the_same_entry(bench: Be
         bench.tick()
     mails = [parsed(path) for path in bench.mails()]
     assert [mail["Subject"] for mail in mails[1:]] == ["[Reminder] Database moves (move1)"] * 3
-    for mail, left in zip(mails[1:], ("7 days", "1 day", "1 hour"), strict=True):
-        assert f"This starts in {left}: Sat 5 Dec, 02:00-04:00 CET (UTC+1) (2 hours)." in words(mail)
+    for mail, ahead in zip(mails[1:], ("7 days", "1 day", "1 hour"), strict=True):
+        assert f"This starts in {ahead}: Sat 5 Dec, 02:00-04:00 CET (UTC+1) (2 hours)." in words(mail)
     assert len({calendar_file(mail) for mail in mails}) == 1
 
 
