@@ -198,9 +198,19 @@ def _blank_update(status: str) -> Context:
     timeframe = {"known": False, "confidence": "low", "passed": False, **UNTIMED}
     said = {"number": 2, "status": status, "at": moment("10:05", "09:05"), "timeframe": timeframe}
     said |= dict.fromkeys(("first", "scope_unknown", "nothing_to_do"), False)
-    said |= dict.fromkeys(("urgent", "in_parts", "own_words"), False)
+    said |= dict.fromkeys(("urgent", "in_parts", "own_words", "happened_own"), False)
     changed = ("unchanged_since", "severity_changed", "estimate_moved", "earlier_timeframe")
-    optional = (*changed, "ended", "duration", "window", "previous_window", "expected", "link", "offer")
+    optional = (
+        *changed,
+        "ended",
+        "duration",
+        "window",
+        "previous_window",
+        "expected",
+        "link",
+        "offer",
+        "came_back",
+    )
     return said | dict.fromkeys((*SENTENCES, *optional))
 
 
@@ -250,7 +260,8 @@ def full(audience: str, name: str, **changes: Any) -> Context:
     """Return the context of `audience` at a moment with every fact; `changes` go into the update."""
     planned, (status, _) = name in PLANNED, MOMENTS[name]
     update = _blank_update(status) | WORDS[planned] | _told_in_full(name) | changes
-    update = {"happened": update["issue"], "did": update["fixed"]} | update
+    told = {"happened": update["issue"], "told_customers": update["issue"], "did": update["fixed"]}
+    update = told | update
     incident: Context = {"id": "pay7", "kind": "maintenance" if planned else "incident"}
     incident["title"] = "Payment database moves" if planned else "Card payments fail in the EU"
     incident |= {"started": moment("09:52", "08:52"), "started_known": True}
@@ -280,7 +291,7 @@ def full(audience: str, name: str, **changes: Any) -> Context:
 def minimal(audience: str, name: str, **changes: Any) -> Context:
     """Return the same with everything that may be missing missing."""
     context = full(audience, name)
-    needed = ("issue", "happened", "expected") + ("window",) * (name in PLANNED)
+    needed = ("issue", "happened", "told_customers", "expected") + ("window",) * (name in PLANNED)
     kept = {key: context["update"][key] for key in needed} | {"did": None, "resolution": ""}
     context["update"] = _blank_update(MOMENTS[name][0]) | kept | changes
     context["organisation"]["status_url"] = ""
