@@ -21,6 +21,7 @@ from commcast.model.incident import (
     Window,
 )
 from commcast.model.release import Release, digest
+from commcast.rendering.colours import brand_facts
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
@@ -258,7 +259,7 @@ def full(audience: str, name: str, **changes: Any) -> Context:
     is_public, is_end = audience in PUBLIC, name in ENDS
     context: Context = {
         "organisation": {"name": "Acme Pay", "status_url": "https://status.acme.example"},
-        "brand": {"colour": ""},
+        "brand": brand_facts(""),
         "contact": {**CONTACT},
         "incident": incident | {"affected": ["Card payments", "Refunds"], "affected_known": True},
         "planned": planned,
