@@ -21,6 +21,7 @@ from commcast.model.incident import (
     Window,
 )
 from commcast.model.release import Release, digest
+from commcast.rendering.colours import brand_facts
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
@@ -200,18 +201,8 @@ def _blank_update(status: str) -> Context:
     said |= dict.fromkeys(("first", "scope_unknown", "nothing_to_do"), False)
     said |= dict.fromkeys(("urgent", "in_parts", "own_words", "happened_own"), False)
     changed = ("unchanged_since", "severity_changed", "estimate_moved", "earlier_timeframe")
-    optional = (
-        *changed,
-        "ended",
-        "duration",
-        "window",
-        "previous_window",
-        "expected",
-        "link",
-        "offer",
-        "came_back",
-    )
-    return said | dict.fromkeys((*SENTENCES, *optional))
+    optional = (*changed, "ended", "duration", "window", "previous_window", "expected", "came_back")
+    return said | dict.fromkeys((*SENTENCES, *optional, "link", "offer"))
 
 
 def _told_in_full(name: str) -> Context:
@@ -268,7 +259,7 @@ def full(audience: str, name: str, **changes: Any) -> Context:
     is_public, is_end = audience in PUBLIC, name in ENDS
     context: Context = {
         "organisation": {"name": "Acme Pay", "status_url": "https://status.acme.example"},
-        "brand": {"colour": ""},
+        "brand": brand_facts(""),
         "contact": {**CONTACT},
         "incident": incident | {"affected": ["Card payments", "Refunds"], "affected_known": True},
         "planned": planned,
