@@ -30,7 +30,32 @@ _NAMES = (
     "Rosa",
 )
 
-# In the form of our templates: the incident's words come from its file, two places differ by reader.
+# The incident's words come from its file, two places differ by reader. Our template holds both parts.
+EMAIL = """\
+Subject: [Identified] {{ incident.title }} ({{ incident.id }})
+Hello {{ recipient.name }},
+
+{{ update.issue }}
+
+**What we are doing:** {{ update.resolution }}
+
+**What you can do:** {{ update.action }}
+
+[Your own page]({{ recipient.link }}) shows the state of each of your payments, and which of them we try
+again by ourselves.
+
+We know that this comes at a bad time for many of you. Payments by bank transfer and by direct debit
+work as usual, and so does everything else in your account: orders, invoices, refunds and reports.
+
+You hear from us again when there is news, and at the latest tomorrow at this time, even if there is
+nothing new. The newest state always stands at {{ organisation.status_url }}
+
+---
+If you have questions, reply to this mail; somebody reads it day and night.
+
+Dana Reyes, Acme Pay
+"""
+
 TEXT = """\
 Hello {{ recipient.name }},
 
@@ -77,6 +102,27 @@ everything else in your account: orders, invoices, refunds and reports.</td></tr
 <tr><td style="{_CELL}">You hear from us again when there is news, and at the latest tomorrow at this time,
 even if there is nothing new.</td></tr>
 <tr><td style="{_CELL}color:#46505c;">If you have questions, reply to this mail. Dana Reyes</td></tr>
+</table>
+</body>
+</html>
+"""
+
+LAYOUT = f"""\
+<style inline>
+p {{ margin:0;padding:8px 20px }}
+</style>
+<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{{{ subject }}}}</title></head>
+<body style="margin:0;padding:0;background-color:#eef0f3;">
+<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0">
+<tr><td style="background-color:#9b1c1c;padding:16px 20px;color:#ffffff;font-size:22px;font-weight:700;">
+{{{{ incident.title }}}}</td></tr>
+<tr><td style="{_CELL}">
+{{{{ body }}}}</td></tr>
+<tr><td style="{_CELL}">
+{{{{ foot }}}}</td></tr>
 </table>
 </body>
 </html>

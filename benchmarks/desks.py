@@ -68,16 +68,16 @@ updates:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The words of a desk's customers."""
+    """The words of a desk's customers: an email, the page around it, and a text."""
 
-    text: str = corpus.TEXT
-    html: str = corpus.HTML
+    email: str = corpus.EMAIL
+    layout: str = corpus.LAYOUT
     sms: str = corpus.SMS
 
     @classmethod
     def by_person(cls) -> Template:
         """Return words that have to be rendered for each person alone."""
-        return cls(*(corpus.by_person(text) for text in (corpus.TEXT, corpus.HTML, corpus.SMS)))
+        return cls(corpus.by_person(corpus.EMAIL), corpus.LAYOUT, corpus.by_person(corpus.SMS))
 
 
 def write_desk(
@@ -100,12 +100,9 @@ def write_desk(
         )
         + ('[providers.smtp]\nhost = "127.0.0.1"\n' if provider == "smtp" else "")
     )
-    subject = (
-        "{% block subject %}[{{ update.phase }}] {{ incident.title }} ({{ incident.id }}){% endblock %}\n"
-    )
-    (words / "email.txt.j2").write_text(subject + template.text)
-    (words / "email.html.j2").write_text(template.html)
-    (words / "sms.txt.j2").write_text(template.sms)
+    (words / "found.md.j2").write_text(template.email)
+    (words / "layout.html.j2").write_text(template.layout)
+    (words / "found.sms.j2").write_text(template.sms)
     corpus.write_people(folder / "audiences" / "customers.csv", people)
     write_incident(folder)
     return folder

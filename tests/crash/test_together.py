@@ -148,7 +148,7 @@ def test_a_stop_from_another_process_halts_a_run_within_a_window(
 # A correction beside the words that it corrects
 
 CORRECT = ("correct", "pay7", "--wrong", "pay by card", "--right", "pay by invoice", "--yes")
-QUOTE = "we said “pay by card”"
+QUOTE = "said: “pay by card”"
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from commcast.ledger.releases import released_incident
 from commcast.ledger.store import Ledger, adopt_ledger, create_ledger, ledger_path, open_copy, open_ledger
 from commcast.ledger.tables import State
 from commcast.model.incident import AudienceWords
+from commcast.report.reading import read_story
 from tests.ledger.conftest import ask, do
 from tests.support import desk
 from tests.support.desk import DESK, NOW, START, Bench, claim, fill, nothing_can_be_written, states
@@ -505,6 +506,21 @@ def test_a_ledger_that_an_earlier_commcast_wrote_goes_on(tmp_path: Path) -> None
     with bench.ledger.read() as connection:  # with keys that are gone, and without new ones
         kept = released_incident(connection, "old1")
     assert kept and kept.latest.words_in_force == {"support": AudienceWords(issue="A vendor.")}
+    check_earlier_words(bench)
+
+
+def check_earlier_words(bench: Bench) -> None:
+    """What was frozen in templates of an earlier form is shown, and its readers get a correction."""
+    knowing = {row.address for row in bench.rows() if row.state in {State.ACCEPTED, State.UNKNOWN}}
+    wrong, issue = "when they pay by card", "Some customers see an error when they pay by invoice."
+    bench.write(issue=issue, corrects="1", wrong=f'"{wrong}"', right='"when they pay by invoice"')
+    bench.send()
+    with bench.ledger.read() as connection:
+        story = read_story(connection, "pay7", bench.now)
+    assert story
+    assert [wrong in told.text for told in story.tellings] == [True] * 6
+    corrected = {row.address for row in bench.rows() if row.notice == "update:2" and not row.reason}
+    assert corrected == knowing
 
 
 def test_an_older_ledger_is_brought_up_to_date_or_left(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,7 +171,7 @@ def test_a_night_without_a_provider(
     for reader in outage.late:
         (words,) = heard[reader]
         assert "Some customers see an error" in words
-        promised = re.search(r"Next update by (\d\d):(\d\d)", words)
+        promised = re.search(r"update by (\d\d):(\d\d)", words)
         assert promised
         assert story.bench.now < START.replace(hour=int(promised[1]) - 1, minute=int(promised[2]))
     assert all(len(set(heard[each])) == len(heard[each]) for each in ALL), "somebody was told the same twice"

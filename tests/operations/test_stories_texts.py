@@ -66,7 +66,7 @@ STORIES = {
         acts={30: FACTS},
         heard={BOB_SMS: "0 text, 117 text", ANN_SMS: "0 text"},
         words={
-            (ANN_SMS, 0): "Next update by 10:25 CET (UTC+1) by email.",
+            (ANN_SMS, 0): "We'll email an update by 10:25 CET (UTC+1).",
             (BOB_SMS, 0): "Next update by 12:05 CET (UTC+1). https://status.acme.example",
             (BOB_SMS, 1): "As of 10:35 CET (UTC+1): … Next update by 14:05 CET.",
         },
@@ -140,7 +140,7 @@ STORIES = {
         words={
             (BOB_SMS, 0): "Next update by 10:00 CET (UTC+1).",
             (BOB_SMS, 1): "No change since",
-            (ANN_SMS, 0): "Next update by 08:25 CET (UTC+1) by email.",
+            (ANN_SMS, 0): "We'll email an update by 08:25 CET (UTC+1).",
         },
     ),
     "a text that is late names no time that has passed": Told(
@@ -148,7 +148,7 @@ STORIES = {
         desk=desk(sms=NIGHTLY, severity=2, start=START + timedelta(hours=21, minutes=15)),  # 07:20 in Berlin
         heard={ANN_SMS: "40 text"},
         words={(ANN_SMS, 0): "We'll text you when something important changes."},
-        never={(ANN_SMS, 0): "Next update"},
+        never={(ANN_SMS, 0): "update by"},
     ),
     "if nothing is new, a held text goes as a holding statement": Told(
         ticks=[MORNING - 5, MORNING + 6],
@@ -211,7 +211,7 @@ def test_readers_who_want_less_than_all_are_promised_no_time(tmp_path: Path, lev
     RESOLVED(story)
     for reader in (kim, "+4915112345673", kay):
         assert story.minutes_of(reader) == ([0, 305] if level == "key" else [305])
-        assert not any("Next update" in text for text in story.texts(reader))
+        assert not any("update by" in text for text in story.texts(reader))
 
 
 def say_at(story: Story, minute: float, act: Act) -> None:
