@@ -112,8 +112,8 @@ def test_work_begins_takes_longer_and_is_done(desk: Path) -> None:
     assert [calendar_file(mail) is not None for mail in mails] == [True, False, True, False]
     at = (NOW + timedelta(minutes=minutes) for minutes in (110, 50))
     ends = [f"{each.astimezone(ZoneInfo('Europe/Berlin')):%H:%M}" for each in at]
-    said = " … ".join(["taking longer", *ends, "Copying is slow."])
-    assert missing(said, words(mails[2])) == [], "the new end, and the old one"
+    told = " … ".join(["taking longer", *ends, "Copying is slow."])
+    assert missing(told, words(mails[2])) == [], "the new end, and the old one"
 
 
 def test_a_test_message_carries_an_entry_of_its_own(desk: Path) -> None:
