@@ -48,7 +48,8 @@ _METHOD = """\
 - The mail is the same for all: multipart/alternative, 950 bytes of text and 2,300 of HTML, with the
   reader's own name and link in both: 4.3 KB of ours on the wire, 4,096 bytes and its headers of
   smtp-source. Ours comes from one Markdown template and its layout, and takes the incident's words from
-  its file; the peers' templates for each part hold these words already. Names are ASCII, which is the quickest case for every sender.
+  its file; the peers' templates for each part hold these words already. Names are ASCII, which is the
+  quickest case for every sender.
 - The peers send fewer messages where 20,000 would take minutes. Their rates do not depend on the number
   (seen at 300 and at 20,000).
 - Peers' scripts follow their documentation (`benchmarks/peers/`): one connection kept open where they

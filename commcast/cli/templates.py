@@ -10,7 +10,7 @@ import typer
 
 from commcast.cli.options import FolderOption, JsonOption, clock, find_folder
 from commcast.cli.output import say, show, show_json, table
-from commcast.errors import ExitCode, InputError
+from commcast.errors import ExitCode, Fault, InputError, TemplateError
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
@@ -96,9 +96,16 @@ def new(
     if not names:
         raise InputError(f"no template is named {moment!r:.60}; commcast templates lists them")
     view = None if audience == "all" else config.audiences[audience].view
+    faults: list[Fault] = []
     for name in names:
-        source, target = found.copy("" if view is None else audience, view, name, language)
-        say(f"templates/{target} is a copy of {display_name(source)}. Edit it, then: commcast preview")
+        try:
+            source, target = found.copy("" if view is None else audience, view, name, language)
+        except TemplateError as error:
+            faults += error.faults
+        else:
+            say(f"templates/{target} is a copy of {display_name(source)}. Edit it, then: commcast preview")
+    if faults:
+        raise TemplateError(faults)
 
 
 @templates.command()
@@ -121,8 +128,9 @@ def test(
 
     config, found = _opened(folder, shows=False)
     loaded = load_incidents(config, clock())
-    said = golden.messages_now(config, loaded.incidents, languages or found.languages(config.audiences))
-    changed = golden.changes(config.folder, said)
+    told = languages or found.languages(config.audiences)
+    said = golden.messages_now(config, loaded.incidents, told)
+    changed = golden.changes(config.folder, said, languages or ())
     if update:
         golden.update(config.folder, changed)
         say(f"{len(changed)} of {len(said)} golden files are written anew in {golden.GOLDEN_FOLDER}/.")

@@ -79,9 +79,14 @@ def _told(trial: TrialRenderer, story: Sequence[Told], audience: str, language: 
                 yield f"## {heading}, email\n\nSubject: {content.subject}\n\n{content.text}"
 
 
-def changes(folder: Path, now: dict[str, str]) -> list[Change]:
-    """Return what differs from a desk's golden files, by name; `new` is "" if nothing tells it any more."""
-    kept = {path.relative_to(folder).as_posix() for path in (folder / GOLDEN_FOLDER).rglob("*.txt")}
+def changes(folder: Path, now: dict[str, str], languages: Sequence[str]) -> list[Change]:
+    """Return what differs from a desk's golden files, by name; `new` is "" if nothing tells it any more.
+
+    Files of other languages are left alone; no `languages` mean all.
+    """
+    endings = tuple(f".{each}.txt" for each in languages) or ".txt"
+    paths = (folder / GOLDEN_FOLDER).rglob("*.txt")
+    kept = {path.relative_to(folder).as_posix() for path in paths if path.name.endswith(endings)}
     found = []
     for file in sorted(kept | now.keys()):
         new, old = now.get(file, ""), ""
@@ -94,10 +99,10 @@ def changes(folder: Path, now: dict[str, str]) -> list[Change]:
 
 def update(folder: Path, changed: Sequence[Change]) -> None:
     """Write golden files as templates say it now. Raises InputError if one cannot be written."""
-    if not (folder / GOLDEN_FOLDER).resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{GOLDEN_FOLDER}/ leads out of the desk's folder; make it a plain folder")
     for each in changed:
         path = folder / each.file
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{each.file}: leads out of the desk's folder; make it a plain file")
         try:
             if each.new:
                 path.parent.mkdir(parents=True, exist_ok=True)

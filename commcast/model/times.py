@@ -409,6 +409,16 @@ def _weekday(day: date, language: str) -> str:
     return _plain(locale.days["format"]["abbreviated"][day.weekday()]) if locale else _WEEKDAYS[day.weekday()]
 
 
+def weekdays_in(hours: str, language: str) -> str:
+    """Return hours such as "Mon-Fri 08:00-18:00" with the days in a language."""
+    monday = date(2001, 1, 1)
+
+    def named(day: re.Match[str]) -> str:
+        return _weekday(monday + timedelta(_WEEKDAYS.index(day[0].capitalize())), language)
+
+    return re.sub("|".join(_WEEKDAYS), named, hours, flags=re.IGNORECASE)
+
+
 @lru_cache(maxsize=1024)
 def _counted(count: int, unit: str, language: str) -> str:
     """Return so many days, hours or minutes: "1 day", "5 Minuten"."""

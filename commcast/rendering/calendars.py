@@ -15,11 +15,24 @@ from commcast.model.message import read_mailbox
 if TYPE_CHECKING:
     from icalendar import Component
 
+# What a calendar file says besides the author's words: that work is off, in brief and as a sentence.
+_WORDS = {
+    "en": ("Cancelled", "This work will not take place.", "Reference"),
+    "de": ("Abgesagt", "Diese Arbeiten finden nicht statt.", "Referenz"),
+    "fr": ("Annulation\u00a0", "Ces travaux n'auront pas lieu.", "Référence"),
+    "es": ("Cancelado", "Estos trabajos no se realizarán.", "Referencia"),
+}
+_SAID = ("issue", "resolution", "scope", "action")
 _COMES_WITH = frozenset({Status.SCHEDULED, Status.RESCHEDULED, Status.EXTENDED, Status.CANCELLED})
 
 
 def calendar_of(
-    config: Config, incident: Incident, update: Update, title: str, words: Mapping[str, str | None]
+    config: Config,
+    incident: Incident,
+    update: Update,
+    title: str,
+    words: Mapping[str, str | None],
+    language: str = "en",
 ) -> dict[str, Any] | None:
     """Return the calendar file that goes with an update, None if none does: plain JSON values.
 
@@ -32,6 +45,9 @@ def calendar_of(
     from icalendar import Calendar, Event
 
     is_cancelled = update.status is Status.CANCELLED
+    off, is_off, reference = _WORDS.get(language.partition("-")[0], _WORDS["en"])
+    said = [is_off, words["because"]] if is_cancelled else [words[key] for key in _SAID]
+    ends = [config.organisation.status_url, f"{reference}: {incident.id}"]
     moves = sum(newer.window != older.window for older, newer in pairwise(incident.updates[: update.number]))
     sequence = moves + is_cancelled
     status = "CANCELLED" if is_cancelled else "CONFIRMED"
@@ -45,8 +61,8 @@ def calendar_of(
         dtstart=update.window.start.astimezone(UTC),
         dtend=update.window.end.astimezone(UTC),
         # Some calendars keep what was cancelled.
-        summary=f"{'Cancelled: ' if is_cancelled else ''}{config.organisation.name}: {title}",
-        description=_description(config, incident, update, words),
+        summary=f"{f'{off}: ' if is_cancelled else ''}{config.organisation.name}: {title}",
+        description="\n".join(filter(None, [*said, *ends])),
         status=status,
         transp="TRANSPARENT",  # our work does not make its readers busy
     )
@@ -83,12 +99,3 @@ def as_test(text: str, mark: str) -> str:
         event.add("summary", f"{mark} {summary}")
         event.add("uid", f"{uid}-test")
     return str(calendar.to_ical(), "utf-8")
-
-
-def _description(config: Config, incident: Incident, update: Update, words: Mapping[str, str | None]) -> str:
-    if update.status is Status.CANCELLED:
-        said = ["This work will not take place.", update.because]
-    else:
-        said = [words.get(name) for name in ("issue", "resolution", "scope", "action")]
-    ends = [config.organisation.status_url, f"Reference: {incident.id}"]
-    return "\n".join(line for line in [*said, *ends] if line)

@@ -24,7 +24,7 @@ from commcast.model.incident import (
     Window,
     over_since,
 )
-from commcast.model.times import brief_duration, moment, span, spoken_duration
+from commcast.model.times import brief_duration, moment, span, spoken_duration, weekdays_in
 from commcast.model.translation import LITERAL, translated
 from commcast.rendering.calendars import calendar_of
 
@@ -224,7 +224,7 @@ def build_context(
     context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "brand": config.brand.model_dump(),
-        "contact": _contact(config, incident, audience, now),
+        "contact": _contact(config, incident, audience, now, language),
         "incident": {**_incident(config, incident, update, show), "title": title},
         "planned": incident.kind is Kind.MAINTENANCE,
         "tone": _tone(incident, update),
@@ -239,7 +239,7 @@ def build_context(
         "promised_at_start": is_promised and _is_at_start(update, next_update_by, now),
         "sent": show(now),
         "next_word": word.value if word else None,
-        "calendar": calendar_of(config, incident, update, title, words) if with_calendar else None,
+        "calendar": calendar_of(config, incident, update, title, words, language) if with_calendar else None,
         **_occasion_facts(config, incident, update, occasion, show),
         "audience": {"name": audience, "view": view.value, "public": view is View.PUBLIC},
         "language": language,
@@ -296,13 +296,15 @@ def _tone(incident: Incident, update: Update) -> str:
     return "plan" if incident.kind is Kind.MAINTENANCE else "bad"
 
 
-def _contact(config: Config, incident: Incident, audience: str, now: datetime) -> dict[str, str]:
+def _contact(
+    config: Config, incident: Incident, audience: str, now: datetime, language: str
+) -> dict[str, str]:
     """Return how readers reach a person now: no phone that nobody answers."""
     contact = contact_for(config, audience, now)
     return {
         "reply_to": contact.reply_to.replace("{id}", incident.id),
         "phone": contact.phone,
-        "hours": contact.hours,
+        "hours": weekdays_in(contact.hours, language),
         "after_hours": contact.after_hours,
     }
 
@@ -417,7 +419,7 @@ def _told_at_the_end(
     told = _words(config, incident, first[-1], audience, language)
     latest = _words(config, incident, (problems or [update])[-1], audience, language)
     is_other = update.is_end and latest["issue"] != told["issue"]
-    is_new = not problems or words["resolution"] != problems[-1].resolution
+    is_new = not problems or words["resolution"] != latest["resolution"]
     return {
         "happened": told["issue"] if update.is_end else latest["issue"],
         "happened_own": _has_own_words(first[-1] if update.is_end else (problems or [update])[-1], audience),

@@ -160,9 +160,15 @@ class Templates(NamedTuple):
             raise template_error(f"{USER}:{target}", "exists already", "edit it, or delete it first")
         self._check_user_folder()
         copy = self.user / target
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with copy.open("x", encoding="utf-8", newline="") as file:
-            file.write(self._read(found))
+        if not copy.parent.resolve().is_relative_to(self.user.resolve()):
+            raise template_error(f"{USER}:{target}", "leads out of templates/", "make it a plain folder")
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with copy.open("x", encoding="utf-8", newline="") as file:
+                file.write(self._read(found))
+        except OSError as error:
+            what = f"cannot be written: {error.strerror}"
+            raise template_error(f"{USER}:{target}", what, "look at its folder") from None
         return found, target
 
     def languages(self, audiences: Iterable[str]) -> list[str]:

@@ -203,7 +203,8 @@ def test_a_text_shows_its_promise_and_the_promise_of_texts(bench: Bench) -> None
     write_list(bench.folder, "customers", "email,phone,name", ROWS[1:2])
     shown = in_one(run("preview", "pay7", "--audience", "customers", folder=bench.folder).stdout)
     assert "customers, by SMS (1 segment, GSM-7)" in shown
-    promises = re.search(r" by (\S+) .*readers who only get texts: the next one by (\S+) ", shown)
+    clock = r"by (\d\d:\d\d) "
+    promises = re.search(rf"Acme Pay: .*? {clock}.* texts: the next one {clock}", shown)
     assert promises and promises[1] == promises[2]
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from icalendar import Calendar
 from jinja2 import Environment, nodes
 
 from commcast.doctor import trial
@@ -19,7 +21,7 @@ from commcast.rendering.context import build_context, recipient_values
 from commcast.rendering.moments import moments_on
 from commcast.rendering.render import SmsContent
 from commcast.rendering.templates import LAYOUT, shipped_templates
-from tests.support.values import AT, AUDIENCES, PUBLIC, READER, config_of
+from tests.support.values import AT, AUDIENCES, FOLLOW_UPS, PUBLIC, READER, config_of
 
 LANGUAGES = ("de", "fr", "es")
 SHIPPED = shipped_templates()
@@ -30,7 +32,7 @@ ENGLISH = re.compile(
 )
 DESK = config_of(
     organisation={"name": "Acme Pay", "zone": "Europe/Berlin", "status_url": "https://status.acme.example"},
-    contact={"reply_to": "help@acme.example", "phone": "+49 30 5550100", "hours": "24/7"},
+    contact={"reply_to": "help@acme.example", "phone": "+49 30 5550100", "hours": "Mon-Sat 08:00-18:00"},
     channels={"email": {"from": "status@acme.example"}, "sms": {}},
     audiences={
         name: {
@@ -150,12 +152,13 @@ ANN = READER._replace(name="Ann Lee")
 STORIES = [
     (name, made, occasion._replace(**more), level)
     for name, told in made_up_stories(DESK).items()
-    for made, occasion in (told[0], told[-1])
+    for place, (made, occasion) in enumerate((told[0], told[-1]))
     for more, level in (
         ({}, Level.ALL),
         ({"held_back": 3, "broken": AT, "step": occasion.step and 2, "catches_up": True}, Level.KEY),
         ({"facts_from": AT, "step": occasion.step and 3, "goes_on_as": "Cards"}, Level.END),
     )
+    if level is Level.ALL or place == 0
 ]
 
 
@@ -177,6 +180,34 @@ def test_no_fact_is_lost_or_added_in_a_language(
             assert said[language] == said["en"], (name, language)
 
 
+@pytest.mark.parametrize(
+    ("language", "hours", "summary", "description"),
+    [
+        ("en", "Mon-Sat", "Cancelled: ", "This work will not take place."),
+        ("de-AT", "Mo.-Sa.", "Abgesagt: ", "Diese Arbeiten finden nicht statt."),
+        ("fr", "lun.-sam.", "Annulation\u00a0: ", "Ces travaux n'auront pas lieu."),
+        ("es", "lun-sáb", "Cancelado: ", "Estos trabajos no se realizarán."),
+    ],
+)
+def test_opening_hours_and_calendars_are_in_the_language(
+    language: str, hours: str, summary: str, description: str
+) -> None:
+    told, _ = made_up_stories(DESK)["cancelled"][0]
+    asked: dict[str, Any] = {
+        "zone": ZoneInfo("Europe/Berlin"),
+        "language": language,
+        "first": False,
+        "previous": None,
+    }
+    facts = build_context(
+        DESK, told, told.latest, "customers", next_update_by=None, with_calendar=True, **asked
+    )
+    event = Calendar.from_ical(facts["calendar"]["text"]).walk("VEVENT")[0]
+    assert facts["contact"]["hours"] == f"{hours} 08:00-18:00"
+    assert event["summary"] == f"{summary}Acme Pay: We move the payment database"
+    assert str(event["description"]).splitlines()[:2] == [description, "The first check was wrong."]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_first_notice_by_text_is_short(language: str) -> None:
     (first, occasion), *_ = made_up_stories(DESK)["first_notice"]
@@ -184,3 +215,16 @@ def test_a_first_notice_by_text_is_short(language: str) -> None:
     content = TrialRenderer(DESK).render(first, "customers", Channel.SMS, reader, occasion)
     assert isinstance(content, SmsContent)
     assert content.size.encoding == "GSM-7" and content.size.segments <= 2, content.body
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_and_values_meet_without_a_doubled_or_stray_mark(language: str) -> None:
+    desk = TrialRenderer(DESK)
+    for name, made, occasion, level in STORIES:
+        for channel in Channel if name not in FOLLOW_UPS else (Channel.EMAIL,):
+            reader = ANN._replace(locale=language, level=level)
+            for text in desk.render(made, "customers", channel, reader, occasion)[:2]:
+                found = re.search(
+                    r".{0,30}(?:\.\.|\s[,.]\s|,,|:\.|::|\(\)|\( |\s\)|[^\n]  ).{0,30}", str(text)
+                )
+                assert not found, (name, found)

@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
-from commcast.model.incident import AudienceWords, Channel, Kind, Recipient, Status, Timeframe, Update, Window
+from commcast.model.incident import (
+    AudienceWords,
+    Channel,
+    Kind,
+    NextWord,
+    Recipient,
+    Status,
+    Timeframe,
+    Update,
+    Window,
+)
 from commcast.rendering.context import NO_OCCASION, Correction, Occasion, build_context, recipient_values
 from commcast.rendering.moments import FOLLOW_UPS, MOMENTS, moment_of, moments_on
 from commcast.rendering.render import EmailContent, Renderer, SmsContent
@@ -33,6 +43,8 @@ PUBLIC_KEYS = {
         "tone",
         "update",
         "next_update_by",
+        "promised_at_start",
+        "sent",
         "next_word",
     ),
     *(
@@ -68,10 +80,11 @@ def update(number: int = 1, status: Status = Status.INVESTIGATING, **changes: An
 
 def context(told: Update, audience: str = "customers", earlier: Any = (), **more: Any) -> dict[str, Any]:
     asked = {"previous": more.pop("previous", None), "occasion": more.pop("occasion", NO_OCCASION)}
+    asked["language"] = more.pop("language", "en")
     asked["next_update_by"] = None if told.is_end or not more.pop("promised", True) else told.at + (NEXT - AT)
     incident = incident_of(*earlier, told, **{"started": AT - timedelta(minutes=13), **more})
     first = not earlier
-    return build_context(DESK, incident, told, audience, zone=BERLIN, language="en", first=first, **asked)
+    return build_context(DESK, incident, told, audience, zone=BERLIN, first=first, **asked)
 
 
 def after(hours: float) -> datetime:
@@ -99,6 +112,10 @@ BACK = (
 )
 AGAIN = update(4, Status.RESOLVED, at=after(6), ended=after(5))
 RESOLVED = update(status=Status.RESOLVED, ended=AT + timedelta(minutes=112))
+BETTER = update(2, Status.MONITORING, issue="Most cards work again.")
+GERMAN = {"de": {"issue": "Fehler.", "resolution": "Wir drehen zurück."}}
+WAITING = {"support": AudienceWords(resolution="We wait.")}
+PAYOUTS = update(status=Status.SCHEDULED, window=NIGHT, action="Run payouts before.")
 NO_NEWS = (update(), update(2, at=NEXT, nothing_new="still rolling back"))
 SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is down 40%.")})
 
@@ -152,6 +169,68 @@ SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is
         ),
         (update(2, Status.RESOLVED, resolution="Done."), {"earlier": [update()]}, {"did": "Done."}),
         (update(2, Status.RESOLVED, fixed="Rolled back."), {"earlier": [update()]}, {"did": "Rolled back."}),
+        # What was reported is told in the words of before it looked better, and before it was over at first.
+        (
+            BETTER,
+            {"earlier": [update()]},
+            {"issue": BETTER.issue, "happened": "Some customers see an error.", "did": None},
+        ),
+        (
+            update(3, Status.RESOLVED, issue="All is well."),
+            {"earlier": [update(), BETTER]},
+            {"happened": "Some customers see an error.", "did": None},
+        ),
+        (
+            update(4, Status.RESOLVED, issue="All is well.", ended=after(5), at=after(6)),
+            {"earlier": [*BACK[:2], BACK[2].model_copy(update={"issue": "Refunds fail, too."})]},
+            {"happened": "Some customers see an error.", "did": None, "in_parts": True},
+        ),
+        (RESOLVED, {}, {"happened": "Some customers see an error.", "in_parts": False}),
+        # So it is in another language, and in an audience's own words.
+        (
+            update(2, Status.RESOLVED, translations_in_force=GERMAN),
+            {"earlier": [update(translations_in_force=GERMAN)], "language": "de"},
+            {"happened": "Fehler.", "did": None},
+        ),
+        (
+            update(2, Status.RESOLVED, words_in_force=WAITING),
+            {"earlier": [update(words_in_force=WAITING)], "audience": "support"},
+            {"did": None, "own_words": True},
+        ),
+        *((SPECIAL, {"audience": name}, {"own_words": name == "support"}) for name in ("support", "texted")),
+        # Advice for before the work is over once it runs, unless somebody writes it anew.
+        *(
+            (update(2, Status(each), action=PAYOUTS.action), {"earlier": [PAYOUTS]}, {"action": told})
+            for each, told in (
+                *(("scheduled", PAYOUTS.action), ("rescheduled", PAYOUTS.action)),
+                *((each, None) for each in ("in_progress", "extended", "verifying", "completed")),
+            )
+        ),
+        (
+            update(2, Status.IN_PROGRESS, action="Wait."),
+            {"earlier": [PAYOUTS]},
+            {"action": "Wait.", "nothing_to_do": False},
+        ),
+        (
+            update(2, Status.IN_PROGRESS, action="none"),
+            {"earlier": [PAYOUTS.model_copy(update={"action": "none"})]},
+            {"action": None, "nothing_to_do": False},
+        ),
+        # An estimate moves from one that readers were told, and not past an end or beside a window.
+        (RANGE, {"previous": HALF_PAST}, {"estimate_moved": "later"}),
+        (HALF_PAST, {"previous": RANGE}, {"estimate_moved": "sooner"}),
+        *(
+            (told, {"previous": before}, {"estimate_moved": None})
+            for told, before in (
+                (RANGE, None),
+                (RANGE, RANGE),
+                (RANGE, update()),
+                (update(), RANGE),
+                (RESOLVED.model_copy(update={"timeframe": RANGE.timeframe}), HALF_PAST),
+                (RANGE, RESOLVED.model_copy(update={"timeframe": HALF_PAST.timeframe})),
+                (RANGE.model_copy(update={"window": NIGHT}), HALF_PAST),
+            )
+        ),
         (update(severity=2), {"previous": update(severity=3)}, {"severity_changed": "worse"}),
         (update(severity=2), {"previous": update(severity=1)}, {"severity_changed": "better"}),
         (update(severity=2), {}, {"severity_changed": None}),
@@ -226,6 +305,29 @@ def test_a_phone_is_given_only_while_somebody_answers_and_never_to_colleagues(ho
     found = [build_context(desk, incident_of(told), told, each, **asked) for each in ("customers", "support")]
     assert [each["contact"]["phone"] for each in found] == [phone, ""]
     assert [each["contact"]["reply_to"] for each in found] == ["help+pay7@acme.example", ""]
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "by", "expected"),
+    [
+        (update(status=Status.SCHEDULED, window=NEW), AT, NextWord.UPDATE, True),
+        (update(status=Status.RESCHEDULED, window=NEW), AT, NextWord.EMAIL, True),
+        (update(status=Status.EXPECTED, expected_at=NEXT), AT, NextWord.UPDATE, True),
+        # Who is promised no time, or an update before the start, or when it has passed, waits for no start.
+        (update(status=Status.SCHEDULED, window=NEW), AT, NextWord.END, False),
+        (update(status=Status.SCHEDULED, window=NIGHT), AT, NextWord.UPDATE, False),
+        (update(status=Status.EXPECTED, expected_at=after(2)), AT, NextWord.UPDATE, False),
+        (update(status=Status.SCHEDULED, window=NEW), NEXT, NextWord.UPDATE, False),
+        (update(status=Status.IN_PROGRESS, window=NEW), AT, NextWord.UPDATE, False),
+        (update(), AT, NextWord.UPDATE, False),
+    ],
+)
+def test_a_word_is_promised_at_the_start_of_what_is_still_to_come(
+    told: Update, now: datetime, by: NextWord, expected: bool
+) -> None:
+    found = context(told, occasion=Occasion(now=now, next_word=by))
+    assert found["promised_at_start"] is expected
+    assert found["sent"]["clock"] == ("10:05 CET" if now == AT else "10:25 CET")
 
 
 FIRST, LATER, HELD = {"first": True}, {"first": False}, Occasion(now=AT, step=1)

@@ -30,4 +30,4 @@ def messages() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    golden.update(FOLDER, golden.changes(FOLDER, messages()))
+    golden.update(FOLDER, golden.changes(FOLDER, messages(), []))

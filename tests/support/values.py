@@ -197,22 +197,11 @@ def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any
 def _blank_update(status: str) -> Context:
     timeframe = {"known": False, "confidence": "low", "passed": False, **UNTIMED}
     said = {"number": 2, "status": status, "at": moment("10:05", "09:05"), "timeframe": timeframe}
-    said |= dict.fromkeys(
-        ("first", "scope_unknown", "nothing_to_do", "urgent", "in_parts", "own_words"), False
-    )
-    optional = (
-        "unchanged_since",
-        "severity_changed",
-        "estimate_moved",
-        "ended",
-        "duration",
-        "window",
-        "previous_window",
-    )
-    return {
-        **said,
-        **dict.fromkeys((*SENTENCES, *optional, "expected", "earlier_timeframe", "link", "offer")),
-    }
+    said |= dict.fromkeys(("first", "scope_unknown", "nothing_to_do"), False)
+    said |= dict.fromkeys(("urgent", "in_parts", "own_words"), False)
+    changed = ("unchanged_since", "severity_changed", "estimate_moved", "earlier_timeframe")
+    optional = (*changed, "ended", "duration", "window", "previous_window", "expected", "link", "offer")
+    return said | dict.fromkeys((*SENTENCES, *optional))
 
 
 def _told_in_full(name: str) -> Context:
@@ -275,6 +264,8 @@ def full(audience: str, name: str, **changes: Any) -> Context:
         "tone": _TONES.get(status, "plan" if planned else "calm" if is_end else "bad"),
         "update": update,
         "next_update_by": None if is_end else moment("10:25", "09:25"),
+        "promised_at_start": False,
+        "sent": moment("10:22", "09:22"),
         "next_word": None if is_end else "update",
         **dict.fromkeys(("held_back", "facts_from", "broken_promise", "holding", "reminder", "calendar")),
         **dict.fromkeys(("catch_up", "follow_up", "feedback", "merged_into")),
