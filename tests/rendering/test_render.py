@@ -145,6 +145,7 @@ SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is
             {"issue": "Card revenue is down 40%.", "resolution": "We roll back."},
         ),
         (SPECIAL, {}, {"issue": "Some customers see an error."}),
+        (SPECIAL, {"audience": "support"}, {"told_customers": "Some customers see an error."}),
         # What is no sentence is a question that a template can ask.
         (
             update(action="none", scope="unknown"),
@@ -183,9 +184,9 @@ SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is
         (
             update(4, Status.RESOLVED, issue="All is well.", ended=after(5), at=after(6)),
             {"earlier": [*BACK[:2], BACK[2].model_copy(update={"issue": "Refunds fail, too."})]},
-            {"happened": "Some customers see an error.", "did": None, "in_parts": True},
+            {"happened": "Some customers see an error.", "came_back": "Refunds fail, too.", "in_parts": True},
         ),
-        (RESOLVED, {}, {"happened": "Some customers see an error.", "in_parts": False}),
+        (RESOLVED, {}, {"happened": "Some customers see an error.", "came_back": None, "in_parts": False}),
         # So it is in another language, and in an audience's own words.
         (
             update(2, Status.RESOLVED, translations_in_force=GERMAN),
@@ -195,7 +196,7 @@ SPECIAL = update(words_in_force={"support": AudienceWords(issue="Card revenue is
         (
             update(2, Status.RESOLVED, words_in_force=WAITING),
             {"earlier": [update(words_in_force=WAITING)], "audience": "support"},
-            {"did": None, "own_words": True},
+            {"did": None, "own_words": False},
         ),
         *((SPECIAL, {"audience": name}, {"own_words": name == "support"}) for name in ("support", "texted")),
         # Advice for before the work is over once it runs, unless somebody writes it anew.

@@ -166,7 +166,9 @@ class TestEveryMessage:
     ) -> None:
         above, promise, _ = mail(make(audience, name), name).text.partition(PROMISE)
         assert bool(promise) is (name in ONGOING)
-        told = r"\n- |can do:|Advice to|Tell customers|problems[?:]|not working\?|don't need to do"
+        told = (
+            r"\n- |can do:|Advice to|Tell customers|problems\?|If it persists|not working\?|don't need to do"
+        )
         assert not promise or not re.search(told, above)
 
     def test_the_inside_stays_inside(self, audience: str, name: str, make: Any) -> None:

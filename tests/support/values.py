@@ -201,8 +201,8 @@ def _blank_update(status: str) -> Context:
     said |= dict.fromkeys(("first", "scope_unknown", "nothing_to_do"), False)
     said |= dict.fromkeys(("urgent", "in_parts", "own_words", "happened_own"), False)
     changed = ("unchanged_since", "severity_changed", "estimate_moved", "earlier_timeframe")
-    optional = (*changed, "ended", "duration", "window", "previous_window", "expected", "link", "offer")
-    return said | dict.fromkeys((*SENTENCES, *optional))
+    optional = (*changed, "ended", "duration", "window", "previous_window", "expected", "came_back")
+    return said | dict.fromkeys((*SENTENCES, *optional, "link", "offer"))
 
 
 def _told_in_full(name: str) -> Context:
@@ -251,12 +251,8 @@ def full(audience: str, name: str, **changes: Any) -> Context:
     """Return the context of `audience` at a moment with every fact; `changes` go into the update."""
     planned, (status, _) = name in PLANNED, MOMENTS[name]
     update = _blank_update(status) | WORDS[planned] | _told_in_full(name) | changes
-    update = {
-        "happened": update["issue"],
-        "did": update["fixed"],
-        "told_customers": update["issue"],
-        "came_back": None,
-    } | update
+    told = {"happened": update["issue"], "told_customers": update["issue"], "did": update["fixed"]}
+    update = told | update
     incident: Context = {"id": "pay7", "kind": "maintenance" if planned else "incident"}
     incident["title"] = "Payment database moves" if planned else "Card payments fail in the EU"
     incident |= {"started": moment("09:52", "08:52"), "started_known": True}
@@ -287,11 +283,7 @@ def minimal(audience: str, name: str, **changes: Any) -> Context:
     """Return the same with everything that may be missing missing."""
     context = full(audience, name)
     needed = ("issue", "happened", "told_customers", "expected") + ("window",) * (name in PLANNED)
-    kept = {key: context["update"][key] for key in needed} | {
-        "did": None,
-        "came_back": None,
-        "resolution": "",
-    }
+    kept = {key: context["update"][key] for key in needed} | {"did": None, "resolution": ""}
     context["update"] = _blank_update(MOMENTS[name][0]) | kept | changes
     context["organisation"]["status_url"] = ""
     context["contact"] = dict.fromkeys(("reply_to", "phone", "hours", "after_hours"), "")
