@@ -96,7 +96,7 @@ build/lowest/ready: .venv/ready
 	@touch $@
 
 # The tests send to a Postfix that they start in a folder of its own (as root); they let the disk fail under a
-# run with strace; and they look at a report in Chromium. Elsewhere than on Linux those tests are skipped.
+# run with strace; and they look at pages in Chromium. Elsewhere than on Linux those tests are skipped.
 system-tools:
 	@[ "$$(uname -s)" = Linux ] || exit 0; \
 	missing=; \

@@ -27,6 +27,7 @@ from commcast.model.incident import (
 from commcast.model.times import brief_duration, moment, span, spoken_duration, weekdays_in
 from commcast.model.translation import LITERAL, translated
 from commcast.rendering.calendars import calendar_of
+from commcast.rendering.colours import brand_facts
 
 Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
@@ -223,7 +224,7 @@ def build_context(
     title = incident.title_as_of(update, _locale(config, language))
     context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
-        "brand": config.brand.model_dump(),
+        "brand": brand_facts(config.brand.colour),
         "contact": _contact(config, incident, audience, now, language),
         "incident": {**_incident(config, incident, update, show), "title": title},
         "planned": incident.kind is Kind.MAINTENANCE,

@@ -194,7 +194,7 @@ class _Writer:
             self._html += ["<br>\n"] * bool(self._html) + html
             return
         tag = "p" if block.type == "paragraph" else f"h{min(int(block.tag[1]) + 1, 6)}"
-        self._html += [self._tag(tag, 'dir="auto"'), *html, f"</{tag}>\n"]
+        self._html += [self._tag(tag, f'dir="{_side(text)}"'), *html, f"</{tag}>\n"]
 
     def _preview(self, block: SyntaxTreeNode, text: Sequence[str]) -> None:
         """Take the first paragraph that no reader's value is in: the inbox shows it beside the subject.
@@ -338,6 +338,21 @@ class _Writer:
 
     def _attribute(self, address: str) -> list[str]:
         return [str(escape(each)) for each in self.pieces(address, in_html=False)]
+
+
+def _side(pieces: Sequence[str]) -> str:
+    """Return "rtl" if words of the program's begin from the right, else "auto".
+
+    A browser itself does not look into the <span> that such a value gets. What follows a reader's value is
+    left to the browser: one email is cut for all readers.
+    """
+    for piece in pieces:
+        if isinstance(piece, ReaderText):
+            break
+        for side in map(unicodedata.bidirectional, piece):
+            if side == "L" or side in _BIDI:
+                return "auto" if side == "L" else "rtl"
+    return "auto"
 
 
 def _as_html(text: str, *, own: bool) -> str:

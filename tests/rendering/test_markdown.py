@@ -202,7 +202,13 @@ TRAPS = [
         "right to left",
         "{{ rtl }}",
         "א\nb",
-        f'{P}<span dir="auto">א</span><br>\n<span dir="auto">b</span></p>',
+        '<p dir="rtl"><span dir="auto">א</span><br>\n<span dir="auto">b</span></p>',
+    ),
+    (
+        "the side of the words before",
+        "A: {{ rtl }}",
+        "A: א\nb",
+        f'{P}A: <span dir="auto">א</span><br>\n<span dir="auto">b</span></p>',
     ),
     ("items of an item", "- a\n  - b\n- c", "- a\n\n  - b\n- c", None),
     (

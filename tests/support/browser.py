@@ -1,10 +1,10 @@
-"""Chromium and axe for the report's page. python -m tests.support.browser makes docs/images."""
+"""Chromium and axe for the report's page and emails. python -m tests.support.browser makes docs/images."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,13 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 from playwright.sync_api import Error as BrowserError
 
+from commcast.model.incident import Channel
+from commcast.rendering.render import EmailContent
 from commcast.report.documents import as_page
 from commcast.report.figures import figures_of
 from commcast.report.reading import read_story
 from tests.support.scenario import clock, night_of_pay7
+from tests.support.templates import example_told
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # It runs as root in a container, and must not talk to anybody.
@@ -59,7 +62,7 @@ FAULTS = """() => {
     boxes.push(...[...range.getClientRects()].filter(r => r.width > 1).map(r => box(of, words, r)))
   }
   for (const each of boxes) {
-    const frame = each.of.closest('section, .cards li, main').getBoundingClientRect()
+    const frame = each.of.closest('section, .cards li, main, .card td').getBoundingClientRect()
     if (each.l < frame.left - 1 || each.r > frame.right + 1 || each.b > frame.bottom + 1)
       found.push(`outside: ${round(each)}`)
   }
@@ -75,7 +78,7 @@ FAULTS = """() => {
   for (const word of boxes.filter(each => each.of.matches('text.late')))
     for (const bar of bars)
       if (meet(word, bar, 0)) found.push(`on a bar: ${round(word)} / ${bar.words}`)
-  for (const each of document.querySelectorAll('main *'))
+  for (const each of document.querySelectorAll('main *, .card, .card *'))
     if (!each.closest('svg, thead') && each.clientWidth && each.scrollWidth > each.clientWidth + 1)
       found.push(`cut off: ${each.textContent.trim().slice(0, 40)}`)
   return found
@@ -92,9 +95,18 @@ class Seen:
 
     def grave_findings(self) -> list[str]:
         """Return what axe finds serious or critical."""
+        found = self._judged_by_axe()["violations"]
+        return _in_words(each for each in found if each["impact"] in {"serious", "critical"})
+
+    def findings(self) -> list[str]:
+        """Return all that axe finds, and where it cannot tell whether the contrast is enough."""
+        found = self._judged_by_axe()
+        untold = [each for each in found["incomplete"] if each["id"] == "color-contrast"]
+        return _in_words(found["violations"] + untold)
+
+    def _judged_by_axe(self) -> dict[str, Any]:
         found: dict[str, Any] = Axe().run(self.page).response
-        grave = [each for each in found["violations"] if each["impact"] in {"serious", "critical"}]
-        return [f"{each['impact']} {each['id']}: {each['nodes'][0]['html'][:160]}" for each in grave]
+        return found
 
     @property
     def layout_faults(self) -> list[str]:
@@ -118,6 +130,10 @@ class Seen:
         return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
 
+def _in_words(found: Iterable[dict[str, Any]]) -> list[str]:
+    return [f"{each['impact']} {each['id']}: {each['nodes'][0]['html'][:160]}" for each in found]
+
+
 @contextmanager
 def shown(browser: Browser, file: Path, width: int, scheme: Scheme = "light") -> Iterator[Seen]:
     """Show a file in a window of this width."""
@@ -139,8 +155,15 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
+MAILS: tuple[tuple[str, int, Scheme], ...] = (
+    ("mail-390-light", 390, "light"),
+    ("mail-390-dark", 390, "dark"),
+    ("mail-desktop", 800, "light"),
+)
+
+
 def make(folder: Path) -> None:
-    """Tell a story on a desk in `folder`, and take a picture of the upper part of its report."""
+    """Tell a story on a desk in `folder`; take pictures of the upper part of its report, and of an email."""
     night = night_of_pay7(folder, customers=240)
     with night.bench.ledger.read() as connection:
         story = read_story(connection, "pay7", clock("13:00"))
@@ -148,7 +171,17 @@ def make(folder: Path) -> None:
     assert story is not None
     page = folder / "report.html"
     page.write_text(as_page(figures_of(story), ZoneInfo("Europe/Berlin")), encoding="utf-8")
+    mail = folder / "mail.html"
+    content = example_told(folder / "demo", 2, Channel.EMAIL)
+    assert isinstance(content, EmailContent)
+    mail.write_text(content.html, encoding="utf-8")
     with chromium() as browser:
+        for name, width, scheme in MAILS:
+            with shown(browser, mail, width, scheme) as seen:
+                table = seen.page.locator("table.page").bounding_box()
+                assert table is not None
+                seen.page.set_viewport_size({"width": width, "height": round(table["height"])})
+                seen.page.screenshot(path=IMAGES / f"{name}.png")
         for scheme in SCHEMES:
             with shown(browser, page, 1120, scheme) as seen:
                 section = seen.page.locator("section").first.bounding_box()

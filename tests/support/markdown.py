@@ -41,7 +41,9 @@ class Seen(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "br":  # a value's lines; a span only says on which side one begins
+        # A span, and a dir, only say on which side words begin.
+        attrs = [("dir", "auto") if each == ("dir", "rtl") else each for each in attrs]
+        if tag == "br":  # between a value's lines
             self.words += " "
         elif tag != "span" or attrs != [("dir", "auto")]:
             self.tags.append(f"{tag} {[each for each in attrs if each[0] != 'href']}")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
-from commcast.model.incident import Channel, View
-from commcast.rendering.compose import Envelope, ReaderGroup, renderer_for
+from commcast.cli import demo_desk
+from commcast.config.load import load_config
+from commcast.doctor.trial import TrialRenderer
+from commcast.incidents.load import load_incident
+from commcast.model.incident import Channel, Recipient, View
+from commcast.rendering.compose import Content, Envelope, ReaderGroup, renderer_for
 from commcast.rendering.render import Renderer
 from commcast.rendering.templates import Templates, Wording, shipped_templates
 from tests.support.values import PUBLIC
@@ -41,6 +47,18 @@ def shipped_wording(audience: str, moment: str, channel: Channel, view: str = ""
 def shipped_renderer(audience: str, moment: str, channel: Channel, view: str = "") -> Renderer:
     """Return the renderer of the shipped wording, compiled once per process."""
     return renderer_for(shipped_wording(audience, moment, channel, view).to_json())
+
+
+def example_told(folder: Path, number: int, channel: Channel) -> Content:
+    """Return what a customer is told by update `number` of the shipped example, on a demo's desk."""
+    now = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    desk = demo_desk.make(folder, now)
+    desk.incident_path.write_text(desk.incident_text, encoding="utf-8")
+    config = load_config(desk.folder)
+    incident = load_incident(desk.incident_path, config, now)
+    incident = incident.model_copy(update={"updates": incident.updates[:number]})
+    reader = Recipient(2, email="kim@bakery.example", phone="+493023125042", name="Kim Adler")
+    return TrialRenderer(config).render(incident, "customers", channel, reader)
 
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

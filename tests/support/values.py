@@ -21,6 +21,7 @@ from commcast.model.incident import (
     Window,
 )
 from commcast.model.release import Release, digest
+from commcast.rendering.colours import brand_facts
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
@@ -198,7 +199,7 @@ def _blank_update(status: str) -> Context:
     timeframe = {"known": False, "confidence": "low", "passed": False, **UNTIMED}
     said = {"number": 2, "status": status, "at": moment("10:05", "09:05"), "timeframe": timeframe}
     said |= dict.fromkeys(("first", "scope_unknown", "nothing_to_do"), False)
-    said |= dict.fromkeys(("urgent", "in_parts", "own_words"), False)
+    said |= dict.fromkeys(("urgent", "in_parts", "own_words", "happened_own"), False)
     changed = ("unchanged_since", "severity_changed", "estimate_moved", "earlier_timeframe")
     optional = (*changed, "ended", "duration", "window", "previous_window", "expected", "link", "offer")
     return said | dict.fromkeys((*SENTENCES, *optional))
@@ -250,14 +251,19 @@ def full(audience: str, name: str, **changes: Any) -> Context:
     """Return the context of `audience` at a moment with every fact; `changes` go into the update."""
     planned, (status, _) = name in PLANNED, MOMENTS[name]
     update = _blank_update(status) | WORDS[planned] | _told_in_full(name) | changes
-    update = {"happened": update["issue"], "did": update["fixed"]} | update
+    update = {
+        "happened": update["issue"],
+        "did": update["fixed"],
+        "told_customers": update["issue"],
+        "came_back": None,
+    } | update
     incident: Context = {"id": "pay7", "kind": "maintenance" if planned else "incident"}
     incident["title"] = "Payment database moves" if planned else "Card payments fail in the EU"
     incident |= {"started": moment("09:52", "08:52"), "started_known": True}
     is_public, is_end = audience in PUBLIC, name in ENDS
     context: Context = {
         "organisation": {"name": "Acme Pay", "status_url": "https://status.acme.example"},
-        "brand": {"colour": ""},
+        "brand": brand_facts(""),
         "contact": {**CONTACT},
         "incident": incident | {"affected": ["Card payments", "Refunds"], "affected_known": True},
         "planned": planned,
@@ -280,8 +286,12 @@ def full(audience: str, name: str, **changes: Any) -> Context:
 def minimal(audience: str, name: str, **changes: Any) -> Context:
     """Return the same with everything that may be missing missing."""
     context = full(audience, name)
-    needed = ("issue", "happened", "expected") + ("window",) * (name in PLANNED)
-    kept = {key: context["update"][key] for key in needed} | {"did": None, "resolution": ""}
+    needed = ("issue", "happened", "told_customers", "expected") + ("window",) * (name in PLANNED)
+    kept = {key: context["update"][key] for key in needed} | {
+        "did": None,
+        "came_back": None,
+        "resolution": "",
+    }
     context["update"] = _blank_update(MOMENTS[name][0]) | kept | changes
     context["organisation"]["status_url"] = ""
     context["contact"] = dict.fromkeys(("reply_to", "phone", "hours", "after_hours"), "")
