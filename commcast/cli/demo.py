@@ -181,7 +181,7 @@ def _sentences(line: str) -> list[str]:
 
 def _value(sentence: str) -> str:
     """Return what a sentence says behind its label."""
-    return " ".join(sentence.partition(": ")[2].split() or sentence.split()).lower()
+    return " ".join(sentence.partition(": ")[2].split() or sentence.split()).strip("“”").lower()
 
 
 def _subject(audience: AudienceTally) -> str:

@@ -73,7 +73,7 @@ def stops(desk: Path) -> list[str]:
 
 LONG = "update --next 26h --because 'They work for 3 hours.'"
 DOWN = "resolve --fixed 'Down for 4 hours.'"
-PLAIN = "orrect is: “Cards fail.” "  # no stop is doubled
+PLAIN = ": “Cards fail.” "  # no stop is doubled
 
 
 @pytest.mark.parametrize(

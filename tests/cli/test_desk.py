@@ -97,7 +97,7 @@ def test_the_demo_tells_the_whole_story_on_a_screen_of_eighty_columns_and_runs_t
     assert max(map(len, told.splitlines())) <= 80
     for moment in ("10:05", "10:24", "10:43", "11:02", "11:30"):
         assert f"\n{moment}  " in told
-    once = ("EU card revenue is down about 40%", "case 88123).\n", "customers, SMS")
+    once = ("EU card revenue is down about 40%", "case 88123)", "customers, SMS")
     assert [told.count(each) for each in once] == [1, 1, 2]
     assert missing("SMS: customers 2 … About four in ten card payments … commcast-demo/outbox", told) == []
     assert "\x1b" not in told

@@ -135,9 +135,7 @@ def test_work_whose_end_nobody_confirms_is_not_called_complete(bench: Bench) -> 
     said.pop(next(iter(said)))  # that it began
     assert next(iter(said.values())) == timedelta(minutes=14)
     leads, promised = zip(*(text.partition(" Next update by ")[::2] for text in said), strict=True)
-    assert all(
-        lead.endswith("04:00 CET (UTC+1). We can't confirm yet that it has finished.") for lead in leads
-    )
+    assert all("04:00 CET (UTC+1). We can't confirm yet that it has finished" in lead for lead in leads)
     assert len(set(promised)) == len(promised)
     assert not any("The work finished" in text for text in said)
     say(bench, bench.now, status="completed", fixed="It runs on new hardware.")
