@@ -195,7 +195,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_fine(tmp_path: Pa
     with pytest.raises(TemplateError, match="points outside its folder"):
         choose(found)
     (row,) = found.listing({"vip": View.PUBLIC}, RESOLVED[:1])
-    assert (row.file, row.note[:56]) == ("", "refused: templates/vip/resolved.md.j2: leads out of its ")
+    assert (row.file, row.note[:56]) == ("", "refused: templates/vip/resolved.md.j2: points outside it")
     link.unlink()
     link.symlink_to(tmp_path / "user/ok.j2")
     assert "inside" in choose(found).sources.values()
