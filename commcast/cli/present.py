@@ -206,7 +206,7 @@ def _place(config: Config, provider: str) -> str:
 
 
 def messages(tally: Tally, *, html: bool = False, width: int | None = WIDTH) -> Iterator[str]:
-    """Yield one full message per audience and channel; not wrapped if `width` is None."""
+    """Yield one full message per audience, channel and language; not wrapped if `width` is None."""
     for notice in tally.notices:
         for audience in notice.audiences.values():
             if audience.correction is not None:
@@ -214,6 +214,8 @@ def messages(tally: Tally, *, html: bool = False, width: int | None = WIDTH) -> 
                 yield from _message(name, audience.correction, html, width)
             if audience.sample is not None:
                 yield from _message(audience.audience, audience.sample, html, width)
+            for language, row in sorted(audience.in_languages.items()):
+                yield from _message(f"{audience.audience} ({language})", row, html, width)
 
 
 def examples(config: Config, tally: Tally) -> Iterator[str]:
@@ -307,6 +309,7 @@ def _audience_document(audience: AudienceTally) -> dict[str, Any]:
         **picked(audience, "skipped", "corrected"),
         "not_owed": audience.not_due,
         "message": _sample_document(audience.sample) if audience.sample else None,
+        "in_languages": {language: _sample_document(row) for language, row in audience.in_languages.items()},
         "correction": _sample_document(audience.correction) if audience.correction else None,
     }
 

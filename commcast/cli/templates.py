@@ -63,6 +63,8 @@ def listing(
         # Of other languages, what is as shipped goes without saying.
         plain = [row for row in rows if language or row.locale == languages[0] or _is_odd(row)]
         show("\n".join(_lines(plain)))
+        if parts := found.own_parts():
+            say(f"Parts of yours: {', '.join(parts)}")
         if len(languages) > 1:
             say(f"Also in {', '.join(languages[1:])}: commcast templates --language {languages[1]}")
     for fault in unread_files(config):
@@ -94,7 +96,10 @@ def new(
     if moment == "layout":
         names = ["layout.html.j2"]
     if not names:
-        raise InputError(f"no template is named {moment!r:.60}; commcast templates lists them")
+        meant = (
+            f"did you mean _{moment}?" if moment.isalpha() and found.has_part(f"_{moment}{ending}") else ""
+        )
+        raise InputError(f"no template is named {moment!r:.60}; {meant or 'commcast templates lists them'}")
     view = None if audience == "all" else config.audiences[audience].view
     faults: list[Fault] = []
     for name in names:
@@ -106,6 +111,9 @@ def new(
             say(f"templates/{target} is a copy of {display_name(source)}. Edit it, then: commcast preview")
     if faults:
         raise TemplateError(faults)
+    others = [each for each in found.languages(config.audiences) if each != (language or "en")]
+    if others:
+        say(f"Readers in {', '.join(others)} have files of their own: add --language {others[0]}")
 
 
 @templates.command()
@@ -127,14 +135,18 @@ def test(
     from commcast.incidents.load import load_incidents
 
     config, found = _opened(folder, shows=False)
-    loaded = load_incidents(config, clock())
+    # What nobody has released has no time of its own yet.
+    loaded = [each for each in load_incidents(config, clock()).incidents if each.latest.at_written]
     told = languages or found.languages(config.audiences)
-    said = golden.messages_now(config, loaded.incidents, told)
+    said = golden.messages_now(config, loaded, told)
     changed = golden.changes(config.folder, said, languages or ())
     if update:
         golden.update(config.folder, changed)
         say(f"{len(changed)} of {len(said)} golden files are written anew in {golden.GOLDEN_FOLDER}/.")
         return
+    if not (config.folder / golden.GOLDEN_FOLDER).is_dir():
+        say("There are no golden files yet. To write them: commcast templates test --update")
+        raise typer.Exit(ExitCode.INPUT)
     for each in changed:
         show(each.diff())
     if changed:

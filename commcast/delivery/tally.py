@@ -29,8 +29,8 @@ class AudienceTally:
 
     `later` of those that are sent go at `later_at`, because others are told first. `text_by` is the first
     time by which readers who only get texts are promised the next one. `corrected` counts those, sent or
-    held, who get a correction: `correction` is one of them, `sample` one of the others. `texted_in` are the
-    time zones of those who get a text.
+    held, who get a correction: `correction` is one of them, `sample` one of the others, `in_languages` one of
+    each other language. `texted_in` are the time zones of those who get a text.
     """
 
     audience: str
@@ -44,6 +44,7 @@ class AudienceTally:
     skipped: Counter[str] = field(default_factory=Counter)
     not_due: Counter[str] = field(default_factory=Counter)
     sample: PendingRow | None = None
+    in_languages: dict[str, PendingRow] = field(default_factory=dict)
     corrected: int = 0
     correction: PendingRow | None = None
     texted_in: set[str] = field(default_factory=set)
@@ -170,6 +171,12 @@ def _sample(audience: AudienceTally, row: PendingRow) -> None:
         audience.correction = audience.correction or row
     else:
         audience.sample = audience.sample or row
+        if row.group and row.group.wording.language != _language(audience.sample):
+            audience.in_languages.setdefault(row.group.wording.language, row)
+
+
+def _language(row: PendingRow) -> str:
+    return row.group.wording.language if row.group else ""
 
 
 def faults_in(

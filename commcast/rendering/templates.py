@@ -171,6 +171,15 @@ class Templates(NamedTuple):
             raise template_error(f"{USER}:{target}", what, "look at its folder") from None
         return found, target
 
+    def has_part(self, name: str) -> bool:
+        """Return whether a file of this name is shipped in the main language."""
+        return self._exists(f"{SHIPPED}:{name}")
+
+    def own_parts(self) -> list[str]:
+        """Return the parts in the user's folder, which messages include."""
+        paths = self.user.rglob("_*.j2") if self.user is not None else ()
+        return sorted(path.relative_to(self.user).as_posix() for path in paths) if self.user else []
+
     def languages(self, audiences: Iterable[str]) -> list[str]:
         """Return the languages that have templates, the main one first."""
         names = {
