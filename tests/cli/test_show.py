@@ -278,7 +278,9 @@ def test_templates_says_which_file_wins(tmp_path: Path) -> None:
     folder = write_desk(tmp_path)
     document = json.loads(run("templates", "--json", folder=folder).stdout)
     assert {row["audience"] for row in document["templates"]} == {"support", "customers"}
-    assert {row["file"] for row in document["templates"] if row["moment"] == "resolved"} == {
+    assert {
+        row["file"] for row in document["templates"] if row["moment"] == "resolved" and row["locale"] == "en"
+    } == {
         "shipped templates/resolved.md.j2",
         "shipped templates/resolved.sms.j2",
     }

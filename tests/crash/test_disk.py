@@ -349,7 +349,7 @@ def test_of_a_restored_ledger_nothing_is_sent_twice(what: str, desk: Desk, runs:
     assert runs.do(desk.folder, "doctor", "--adopt-ledger").code == 5
     assert every_byte(desk.folder) == looked_at
     adopted = runs.do(desk.folder, *ADOPT)
-    assert f"{waited} deliveries that were open are now unknown" in adopted.said
+    assert f"{waited} pending deliveries are now unknown" in adopted.said
     for command in (("tick",), SEND):
         assert runs.do(desk.folder, *command).code in {0, 1}
     assert set(desk.got().values()) == {1}, "somebody was told twice"

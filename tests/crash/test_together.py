@@ -321,7 +321,7 @@ def test_a_lock_that_is_let_go_in_time_is_only_waited_for(desk: Desk, runs: Chil
 
 def counts(ended: Ended) -> tuple[int, int]:
     """Return how many were handed over, and how many wait, as the last line says it."""
-    found = re.search(r"(\d+) handed over.*; (\d+) wait\. ", ended.said.strip().splitlines()[-1])
+    found = re.search(r"(\d+) handed over.*; (\d+) waiting\. ", ended.said.strip().splitlines()[-1])
     assert found, ended.said
     return int(found[1]), int(found[2])
 
