@@ -477,9 +477,11 @@ class Night(RuleBasedStateMachine):
         assert not (late or forgotten) or self.is_overdue(), (late, forgotten)
 
     def _waits_too_long(self, address: str) -> bool:
-        # Whatever left counts as told, also if its answer was lost: it is shown as unknown, not as overdue.
-        heard = [left for left in self.left if left.to == address]
-        promised = heard[-1].promised if heard else None
+        # Whatever left, or may have left, counts as told: it is shown as unknown, not as overdue.
+        heard = [each for each in enumerate(self.left, 1) if each[1].to == address]
+        number, last = heard[-1]
+        may_know_more = any(to == address and after >= number for after, to in self.maybe)
+        promised = None if may_know_more else last.promised
         return bool(promised and promised + timedelta(minutes=1) <= self.now)
 
     def _forgotten(self) -> list[str]:
