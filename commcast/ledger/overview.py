@@ -29,8 +29,8 @@ class Overview:
 
     `parts` has, by audience, what was sent to it, in order; `told_at` is when somebody was last told,
     `first_told_at` when the first words that reached anybody were frozen. `counts` are the deliveries by
-    state, `receipts` the accepted ones by what their provider said later. `elsewhere` says that this ledger
-    didn't send the newest release, `began_elsewhere` that it didn't send the first.
+    state, `receipts` the accepted ones by what their provider said later. `told_before` is the number of the
+    last release that was told before this ledger began, 0 for none; `elsewhere` says that it is the newest.
     """
 
     incident: str
@@ -38,14 +38,17 @@ class Overview:
     status: Status
     severity: int
     number: int
-    elsewhere: bool
+    told_before: int
     parts: dict[str, list[Part]] = field(default_factory=dict)
     told_at: datetime | None = None
     first_told_at: datetime | None = None
     counts: Counter[str] = field(default_factory=Counter)
     receipts: Counter[str] = field(default_factory=Counter)
     stopped_by: str = ""
-    began_elsewhere: bool = False
+
+    @property
+    def elsewhere(self) -> bool:
+        return self.number == self.told_before
 
     @property
     def is_over(self) -> bool:
@@ -181,7 +184,8 @@ def _later(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def _newest_releases(connection: Connection) -> dict[str, Overview]:
     release = tables.release.c
-    before = set(connection.scalars(select(release.incident).where(release.how == ELSEWHERE)))
+    last = select(release.incident, func.max(release.number)).where(release.how == ELSEWHERE)
+    before = {row[0]: row[1] for row in connection.execute(last.group_by(release.incident))}
     return {
         row.incident: Overview(
             incident=row.incident,
@@ -189,8 +193,7 @@ def _newest_releases(connection: Connection) -> dict[str, Overview]:
             status=Status(row.status),
             severity=row.severity,
             number=row.number,
-            elsewhere=row.how == ELSEWHERE,
-            began_elsewhere=row.incident in before,
+            told_before=before.get(row.incident, 0),
         )
         for row in connection.execute(newest_releases())
     }

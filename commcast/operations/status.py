@@ -14,7 +14,7 @@ from commcast.model.incident import Incident
 from commcast.model.oncall import Handover, OnDuty, on_duty_for, who_is_on_duty
 from commcast.model.times import is_past
 from commcast.oncall.ticks import NO_TICKS, Ticks, read_ticks, too_late
-from commcast.plan.owed import NewestRelease, Owed, first_word_by, owed_to, told_elsewhere, told_of
+from commcast.plan.owed import NewestRelease, Owed, first_word_by, owed_to, told_of, with_elsewhere
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
@@ -258,7 +258,7 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgr
         made,
         drafts=drafts,
         began=incident.started if incident.started_written else drafted,
-        first_due=None if overview and overview.began_elsewhere else first_word_by(incident, config, drafted),
+        first_due=None if overview and overview.told_before else first_word_by(incident, config, drafted),
         duty=duty,
     )
 
@@ -292,15 +292,18 @@ def _audiences(overview: Overview, config: Config, file: Incident | None) -> tup
     from commcast.ledger.tables import State
 
     newest = NewestRelease(overview.number, overview.is_over, overview.elsewhere)
-    before: dict[str, list[Said]] = {}
-    if newest.elsewhere and not newest.is_end and file is not None and newest.number <= len(file.updates):
-        for each in told_elsewhere(file, newest.number, config):
-            before[each.audience] = [each]
+    all_said: Sequence[Said] = [
+        part.said
+        for parts in overview.parts.values()
+        for part in parts
+        if part.worded or part.counts[State.HELD]
+    ]
+    if file is not None:
+        all_said = with_elsewhere(all_said, overview.told_before, file, config)
     first = config.cadence_of(overview.severity).first
     found = []
-    for name in {**overview.parts, **before}:
-        parts = overview.parts.get(name, [])
-        said = [part.said for part in parts if part.worded or part.counts[State.HELD]] + before.get(name, [])
+    for name in dict.fromkeys([*overview.parts, *(each.audience for each in all_said)]):
+        parts, said = overview.parts.get(name, []), [each for each in all_said if each.audience == name]
         found.append(_progress(name, parts, said, tuple(owed_to(name, said, newest, first))))
 
     def rank(each: AudienceProgress) -> tuple[float, str]:

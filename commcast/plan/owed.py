@@ -53,8 +53,8 @@ def owed_to(audience: str, said: Sequence[Said], newest: NewestRelease, first: t
     While it has reached nobody, the first word is owed within `first` of the time when it was to be sent;
     also by text alone, since some may get only texts. Any newer notice keeps a promise. What a text promised
     to readers who only get texts is kept by a newer text. Readers for whom the newest notice is still pending
-    have the promise of the one before: that one is open as well. The end settles a promise once it is told,
-    and at once if nobody is left to be told.
+    have the promise of the one before: that one is open as well, whatever texts say in the meantime. The end
+    settles a promise once it is told, and at once if nobody is left to be told.
     """
     heard = [each for each in said if each.heard]
     if not heard:
@@ -67,7 +67,9 @@ def owed_to(audience: str, said: Sequence[Said], newest: NewestRelease, first: t
         if any(each.waits for each in unheard):
             yield Owed(audience, Word.FIRST, min(each.at for each in unheard) + first)
     word = Word.END if newest.is_end else Word.NEXT
-    for made in _standing(told_of(heard), said, newest):
+    mails = [each for each in heard if each.channel is Channel.EMAIL]
+    mail_waits = any(each.waits and each.channel is Channel.EMAIL for each in said)
+    for made in _standing(told_of(mails if mails and mail_waits else heard), said, newest):
         if made.channel is not Channel.SMS and made.promised:
             yield Owed(audience, word, made.promised, made)
     texts = [each for each in heard if each.channel is Channel.SMS]
@@ -105,14 +107,19 @@ def _stands(told: int, said: Iterable[Said], newest: NewestRelease) -> bool:
     return not newest.is_end or any(each.waits or each.held for each in said)
 
 
-def told_elsewhere(incident: Incident, number: int, config: Config) -> tuple[Said, ...]:
-    """Return what update `number` promised before this ledger began, so that it does not end in silence."""
-    update = incident.update(number)
+def with_elsewhere(said: Sequence[Said], number: int, incident: Incident, config: Config) -> Sequence[Said]:
+    """Return `said` with update `number`, the last that was told before this ledger began; 0 for none.
+
+    What it promised must not end in silence: neither now nor while newer updates have reached nobody.
+    """
+    if not 0 < number <= len(incident.updates) or (update := incident.update(number)).is_end:
+        return said
     by = promises(config, incident, update)
-    return tuple(
+    before = [
         Said(f"update:{number}", number, Channel.EMAIL, name, update.at, by[name])
         for name in audiences_of(incident, update, config)
-    )
+    ]
+    return sorted([*before, *said], key=lambda each: each.number)
 
 
 def first_word_by(incident: Incident, config: Config, drafted: datetime) -> datetime | None:
@@ -138,9 +145,8 @@ def owed(
     number = max(history.releases)
     update = incident.update(number)
     newest = NewestRelease(number, update.is_end, history.releases[number].how == ELSEWHERE)
-    told = [*history.unsaid, *history.said]
-    if newest.elsewhere and not newest.is_end:
-        told += told_elsewhere(incident, number, config)
+    before = max((each.number for each in history.releases.values() if each.how == ELSEWHERE), default=0)
+    told = with_elsewhere((*history.unsaid, *history.said), before, incident, config)
     first = config.cadence_of(update.severity).first
     return tuple(
         each

@@ -116,7 +116,7 @@ DEEDS = (
     "settle pay7 --unknown --as accepted --yes",
     "settle pay7 --unknown --as rejected --yes",
 )
-ENDS = ("[Resolved]", "[Retracted]", "RESOLVED", "RETRACTED")
+ENDS = ("[Resolved]", "[False alarm]", " RESOLVED:", " False alarm, please ignore ")
 
 
 @dataclass(frozen=True)
@@ -131,17 +131,19 @@ class Left:
 
     @property
     def is_end(self) -> bool:
-        return self.subject.startswith(ENDS) or any(end in self.text[:60] for end in ENDS if not self.subject)
+        return self.subject.startswith(ENDS) or any(end in self.text for end in ENDS if not self.subject)
 
     @property
     def promised(self) -> datetime | None:
         """By when its reader expects more, None if it promises nothing."""
-        utc = re.search(r"^Next (?:update|email)[^\n]*\(.*?(\d\d):(\d\d) UTC\)", self.text, re.MULTILINE)
-        local = re.search(r"Next (?:text|update)\b.*?(\d\d):(\d\d) CET", self.text)
-        if self.is_end or not (found := utc or (local if not self.subject else None)):
+        found = re.search(r"^(?:[^\n]*\. )?Next update by [^\n]*?(\d\d):(\d\d) CET", self.text, re.MULTILINE)
+        if self.is_end or self.to == SAM:
+            return None
+        if not found:  # as in texts; an email promises a time unless it corrects an end
+            assert not self.subject or self.subject.startswith("[Correction]"), f"no promise: {self.text}"
             return None
         clock = self.at.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0)
-        clock -= timedelta(hours=0 if utc else 1)
+        clock -= timedelta(hours=1)  # CET
         return clock if clock >= self.at - timedelta(minutes=1) else clock + timedelta(days=1)
 
 
@@ -454,7 +456,7 @@ class Night(RuleBasedStateMachine):
         for number, left in enumerate(self.left):
             known |= {address for after, address in self.maybe if after <= number}
             if left.is_end and left.to not in known:
-                is_level_end = left.to == DEE and "Retracted" not in left.subject
+                is_level_end = left.to == DEE and "[False alarm]" not in left.subject
                 assert is_level_end or not known - {SAM} or first == about[left.delivery[1]], left
             known.add(left.to)
 
@@ -475,9 +477,11 @@ class Night(RuleBasedStateMachine):
         assert not (late or forgotten) or self.is_overdue(), (late, forgotten)
 
     def _waits_too_long(self, address: str) -> bool:
-        # Whatever left counts as told, also if its answer was lost: it is shown as unknown, not as overdue.
-        heard = [left for left in self.left if left.to == address]
-        promised = heard[-1].promised if heard else None
+        # Whatever left, or may have left, counts as told: it is shown as unknown, not as overdue.
+        heard = [each for each in enumerate(self.left, 1) if each[1].to == address]
+        number, last = heard[-1]
+        may_know_more = any(to == address and after >= number for after, to in self.maybe)
+        promised = None if may_know_more else last.promised
         return bool(promised and promised + timedelta(minutes=1) <= self.now)
 
     def _forgotten(self) -> list[str]:

@@ -31,7 +31,8 @@ ANSWERS: dict[str, Callable[[Delivery], Outcome | None]] = {
 def desk(folder: Path, told: str, state: str) -> Bench:
     """Return a desk whose update reached so many of two customers, and what became of the others."""
     write_desk(folder, customers=[f"{ANN},,Ann", f"{BOB},,Bob"], support=[], extra=PEOPLE)
-    more = update_text(START + timedelta(minutes=1), issue="It is all of Europe.") if told != "nobody" else ""
+    more = update_text(START + timedelta(minutes=1), issue="It is all of Europe.")
+    more = more if told != "nobody" or state == "resumed" else ""
     path = write_incident(folder)
     path.write_text(path.read_text().replace("owner: dana", "owner: sam\naudiences: [customers]"))
     bench = Bench(folder, START)
@@ -42,13 +43,15 @@ def desk(folder: Path, told: str, state: str) -> Bench:
         return accepted(item) if not is_reader or address_of(item) in TOLD[told] else otherwise(item)
 
     bench.adapter = lambda channel: FakeAdapter(channel, answer=answer)
-    if state == "adopted":
+    if state in {"adopted", "resumed"}:
         with bench.ledger.write() as connection:
             record_history(connection, [bench.incident()], "dana", START)
     elif state != "draft" or told != "nobody":
         bench.send()
-    if state == "draft" and more:
+    if state in {"draft", "resumed"} and more:
         bench.append("incidents/pay7.yaml", more)
+    if state == "resumed":
+        bench.send()
     if state == "stopped":
         bench.stop()
     return bench
@@ -63,6 +66,8 @@ def desk(folder: Path, told: str, state: str) -> Bench:
     nobody | stopped  | 10  |                       | never
     nobody | unknown  | 20  | late promise          | never
     nobody | adopted  | 20  | late promise          |
+    nobody | resumed  | 20  | late promise provider untold |
+    some   | resumed  | 20  | late promise provider |
     some   | draft    | 20  | draft late promise provider | never
     some   | released | 20  | late promise provider | never
     some   | refused  | 20  | late promise provider | never

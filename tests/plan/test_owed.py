@@ -39,6 +39,8 @@ def text(number: int, promised: int) -> Said:
 OPEN, SECOND, ENDED = NewestRelease(1, False), NewestRelease(2, False), NewestRelease(2, True)
 FIRST = update(1, 20)
 UNREAD, REFUSED = update(1, 20, heard=False, waits=True), update(1, 20, heard=False)
+UNSENT = update(2, 40, heard=False, waits=True)
+LATER = [update(3, 60, heard=False, waits=True), sms(3, 120)]
 ANNOUNCED = 10 + 15  # when the first words were to go, and the cadence
 STANDS: dict[str, tuple[list[Said], NewestRelease, int | None]] = {
     "nothing": ([], OPEN, None),
@@ -63,8 +65,14 @@ STANDS: dict[str, tuple[list[Said], NewestRelease, int | None]] = {
     "a text keeps that": ([FIRST, sms(1, 15), text(1, 90), update(2)], SECOND, 90),
     "not while one reader still waits for it": ([sms(1, 15), sms(2, 90, waits=True)], SECOND, 15),
     "and keeps nothing that mails promised": ([FIRST, sms(1, 15), text(1, 90)], OPEN, 20),
+    "nor does one to readers of texts, while the mail waits": ([FIRST, UNSENT, sms(2, 120)], SECOND, 20),
+    "though the mail before that waits, too": (
+        [FIRST, UNSENT, sms(2, 99), *LATER],
+        NewestRelease(3, False),
+        20,
+    ),
     "refused by everybody: it stands": ([FIRST, update(2, 40, heard=False)], SECOND, 20),
-    "it waits: it stands": ([FIRST, update(2, 40, heard=False, waits=True)], SECOND, 20),
+    "it waits: it stands": ([FIRST, UNSENT], SECOND, 20),
     "one reader still waits": ([FIRST, update(2, 40, waits=True)], SECOND, 20),
     "released, but nobody was told": ([FIRST], SECOND, 20),
     "the end promises nothing": ([FIRST, update(2)], ENDED, None),
