@@ -30,12 +30,11 @@ from commcast.rendering.context import (
     Correction,
     Occasion,
     build_context,
-    language_of,
-    message_language,
     next_word,
     recipient_values,
 )
 from commcast.rendering.moments import has_begun, moment_of
+from commcast.rendering.sentences import language_of, message_language
 from commcast.rendering.templates import Templates, Wording
 
 CHUNK = 1000  # former readers looked up in the ledger at once

@@ -19,13 +19,12 @@ from commcast.rendering.context import (
     Correction,
     Occasion,
     build_context,
-    language_of,
-    message_language,
     next_word,
     recipient_values,
 )
 from commcast.rendering.moments import FOLLOW_UPS, has_begun, moment_of
 from commcast.rendering.render import Renderer
+from commcast.rendering.sentences import language_of, message_language
 from commcast.rendering.templates import Templates, languages_of, shipped_templates
 
 # What an update need not say, as an author would say it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -10,7 +9,6 @@ from zoneinfo import ZoneInfo
 from commcast.config.contact import contact_for
 from commcast.config.settings import Audience, Config
 from commcast.model.incident import (
-    END_STATUSES,
     Channel,
     Incident,
     Kind,
@@ -25,14 +23,18 @@ from commcast.model.incident import (
     over_since,
 )
 from commcast.model.times import brief_duration, moment, span, spoken_duration, weekdays_in
-from commcast.model.translation import LITERAL, translated
+from commcast.model.translation import LITERAL
 from commcast.rendering.calendars import calendar_of
 from commcast.rendering.colours import brand_facts
+from commcast.rendering.sentences import (
+    is_advice_for_before,
+    told_while_it_went_on,
+    translated_to,
+    words_for,
+)
 
 Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
-_LOOKS_BETTER = END_STATUSES | {Status.MONITORING, Status.VERIFYING}
-_UNDER_WAY = frozenset({Status.IN_PROGRESS, Status.EXTENDED, Status.VERIFYING, Status.COMPLETED})
 _PLANS = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
 
 
@@ -220,8 +222,8 @@ def build_context(
     # A message that repeats the words of another day names the day of each time: readers would assume today.
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
     show = _Clock(zone, update.at if is_same_day else None, not occasion.knows_zone, language)
-    view, words = config.audiences[audience].view, _words(config, incident, update, audience, language)
-    title = incident.title_as_of(update, _locale(config, language))
+    view, words = config.audiences[audience].view, words_for(config, incident, update, audience, language)
+    title = incident.title_as_of(update, translated_to(config, language))
     context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "brand": brand_facts(config.brand.colour),
@@ -232,7 +234,7 @@ def build_context(
         "update": {
             **_update(incident, update, occasion, view, show),
             **words,
-            **_told_at_the_end(config, incident, update, audience, language, words),
+            **told_while_it_went_on(config, incident, update, audience, language, words),
             **_changes(update, previous, now, show),
             "first": first,
         },
@@ -274,16 +276,6 @@ def recipient_values(recipient: Recipient, audience: Audience, language: str = "
         "level": level.value,
         "by_email": bool(email) and Channel.EMAIL in audience.channels,
     }
-
-
-def language_of(config: Config) -> str:
-    """Return the language of a desk's own words, and of readers whose row names none."""
-    return config.organisation.language
-
-
-def message_language(wording: str, locale: str) -> str:
-    """Return the language of a message's dates: the reader's variant of the language of its words."""
-    return locale if locale.partition("-")[0] == wording.partition("-")[0] else wording
 
 
 def _tone(incident: Incident, update: Update) -> str:
@@ -330,7 +322,7 @@ def _update(incident: Incident, update: Update, occasion: Occasion, view: View, 
         "number": update.number,
         "status": update.status.value,
         "scope_unknown": update.scope == LITERAL["scope"],
-        "nothing_to_do": update.action == LITERAL["action"] and not _is_advice_for_before(incident, update),
+        "nothing_to_do": update.action == LITERAL["action"] and not is_advice_for_before(incident, update),
         "link": update.link,
         "urgent": update.urgent,
         "offer": update.offer_for(view),
@@ -368,72 +360,11 @@ def _changes(update: Update, previous: Update | None, now: datetime, show: _Cloc
     }
 
 
-def _words(
-    config: Config, incident: Incident, update: Update, audience: str, language: str
-) -> dict[str, str | None]:
-    """Return the update's sentences for an audience, in its language as far as they are translated."""
-    words, _ = translated(incident, update, audience, _locale(config, language))
-    if _is_advice_for_before(incident, update):
-        words["action"] = None
-    # Values that are no sentences: templates ask for scope_unknown and nothing_to_do.
-    return {key: None if text == LITERAL.get(key) else text for key, text in words.items()}
-
-
 def _is_at_start(update: Update, promised: datetime | None, now: datetime) -> bool:
     """Return whether what is promised is an update once something planned or expected has started."""
     start = update.window.start if update.window else update.expected_at
     is_ahead = update.status in _PLANS or update.status is Status.EXPECTED
     return is_ahead and start is not None and promised is not None and now < start <= promised
-
-
-def _is_advice_for_before(incident: Incident, update: Update) -> bool:
-    """Return whether `action` was written before the planned work began, and the work has begun."""
-    if update.status not in _UNDER_WAY:
-        return False
-    plans = [each for each in incident.updates[: update.number] if each.status in _PLANS]
-    return bool(plans) and plans[-1].action == update.action
-
-
-def _locale(config: Config, language: str) -> str:
-    """Return the locale whose translations are read, "" for the language of the desk's own words."""
-    own = config.organisation.language.partition("-")[0]
-    return "" if language.partition("-")[0] == own else language
-
-
-def _told_at_the_end(
-    config: Config,
-    incident: Incident,
-    update: Update,
-    audience: str,
-    language: str,
-    words: Mapping[str, str | None],
-) -> Facts:
-    """Return what happened, in the words told while it went on, and what was done.
-
-    Once it looks better, `issue` is how it is now, and what is carried forward as `resolution` says what we
-    were about to do. At an end, `happened` is told as it was before it was over at first, and `came_back` as
-    it was after that.
-    """
-    problems = [each for each in incident.updates[: update.number] if each.status not in _LOOKS_BETTER]
-    over = next((each.number for each in incident.updates if each.is_end), update.number)
-    first = [each for each in problems if each.number < over] or problems or [update]
-    told = _words(config, incident, first[-1], audience, language)
-    latest = _words(config, incident, (problems or [update])[-1], audience, language)
-    is_other = update.is_end and latest["issue"] != told["issue"]
-    is_new = not problems or words["resolution"] != latest["resolution"]
-    return {
-        "happened": told["issue"] if update.is_end else latest["issue"],
-        "happened_own": _has_own_words(first[-1] if update.is_end else (problems or [update])[-1], audience),
-        "came_back": latest["issue"] if is_other else None,
-        "told_customers": _words(config, incident, update, "", language)["issue"],
-        "own_words": _has_own_words(update, audience),
-        "did": words["fixed"] or (words["resolution"] if is_new and update.is_end else None),
-    }
-
-
-def _has_own_words(update: Update, audience: str) -> bool:
-    own = update.words_in_force.get(audience)
-    return bool(own and own.issue)
 
 
 def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:
