@@ -1,4 +1,4 @@
-"""What an author wrote, as one group of readers gets it: in their language, their own words, what still holds."""
+"""What an author wrote, as one group of readers gets it: in their language, and as far as it still holds."""
 
 from __future__ import annotations
 
