@@ -14,6 +14,7 @@ from tests.support.terminal import declare, do, every_byte, everything_in, in_on
 
 Kept = Callable[..., Path]
 TESTED = "templates test"
+ENGLISH = ("templates", "test", "--language", "en")
 
 
 def copied(desk: Path) -> dict[str, bytes]:
@@ -135,22 +136,22 @@ def test_a_change_of_words_shows_until_it_is_accepted(desk: Path) -> None:
     }
     said = first[str(desk / "golden" / "example" / "customers.en.txt")].decode()
     assert [moment for moment in MOMENTS if f"## {moment}, email\n" not in said] == []
-    run("templates", "test", folder=desk)
-    run("templates", "test", "--update", folder=desk)
+    run(*ENGLISH, folder=desk)
+    run(*ENGLISH, "--update", folder=desk)
     assert golden(desk) == first, "twice the same"
 
     run("templates", "new", "customers", "resolved", folder=desk)
     template = desk / "templates" / "customers" / "resolved.md.j2"
     template.write_text(f"{template.read_text()}\nThank you, dear readers.\n")
-    done = do(desk, TESTED)
+    done = do(desk, " ".join(ENGLISH))
     assert (done.exit_code, golden(desk)) == (2, first)
     assert "\n+Thank you, dear readers.\n" in done.stdout and "\n-" not in done.stdout.replace("\n---", "")
     assert "1 of " in done.stderr
-    run("templates", "test", "--update", folder=desk)
+    run(*ENGLISH, "--update", folder=desk)
     assert [name for name in first if golden(desk)[name] != first[name]] == [
         str(desk / "golden" / "example" / "customers.en.txt")
     ]
-    run("templates", "test", folder=desk)
+    run(*ENGLISH, folder=desk)
     assert everything_in(desk / "incidents") == outside
 
 
@@ -167,13 +168,13 @@ def test_one_language_leaves_the_files_of_others_alone(desk: Path) -> None:
 
 
 def test_a_broken_template_is_a_fault_with_its_line_and_leaves_the_golden_files(desk: Path) -> None:
-    run("templates", "test", "--update", folder=desk)
+    run(*ENGLISH, "--update", folder=desk)
     first = golden(desk)
     for name in ("resolved", "reopened"):
         run("templates", "new", "customers", name, folder=desk)
         path = desk / "templates" / "customers" / f"{name}.md.j2"
         path.write_text(f"Subject: x\n\n{{{{ update.nope }}}}{path.read_text()}")
-    for command in (TESTED, f"{TESTED} --update"):
+    for command in (" ".join(ENGLISH), " ".join((*ENGLISH, "--update"))):
         done = do(desk, command)
         assert done.exit_code == 2
         assert "templates/customers/resolved.md.j2:3: unknown variable 'nope'" in in_one(done.stderr)
