@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from commcast.model.incident import Channel
 from commcast.model.message import Blame, Delivery, Email, Outcome, OutcomeKind
 from commcast.plan.notices import moment_id
 from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.idle_clock import wait_in_made_up_time
 from tests.support.providers import FakeAdapter, accepted, address_of
 
 Deed = tuple[str, str | int]
@@ -267,8 +269,9 @@ def send(world: World, verb: str, what: str | int) -> None:
 @example([("stop", ""), ("send", ""), ("say", "identified"), ("send", ""), ("list", "")])
 def test_nobody_is_told_twice_nor_left_without_the_end(deeds: list[Deed]) -> None:
     end: list[Deed] = [("mood", "well"), ("resume", ""), ("say", "resolved"), ("release", "")]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         world = world_in(folder)
+        wait_in_made_up_time(patch, lambda seconds: world.bench.later(seconds=seconds))
         for deed in [("say", "investigating"), *deeds, *end, *[("tick", 0)] * 4]:
             before = len(world.left)
             send(world, *deed)
